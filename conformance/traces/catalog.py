@@ -1,0 +1,68 @@
+"""Traces by name: those that ship with the package, synthetic ones, and directories."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from .directory import open_trace
+from .errors import TraceError
+from .index import INDEX_FILE
+from .synthetic import KINDS, synthetic_trace
+from .trace import Trace
+
+SHIPPED_FOLDER = Path(__file__).parent / "shipped"
+
+SHIPPED: Mapping[str, str] = MappingProxyType(
+    {
+        "digits_mlp": "a 64-16-10 network on handwritten digits, trained in PyTorch",
+        "digits_cnn": "a small convolutional network with batch norm, warm-up and cosine schedule, trained in Keras",
+        "char_transformer": "a small character transformer with tied embeddings, trained in JAX with Optax",
+    }
+)
+"""Name of each trace that ships with the package -> one line about it."""
+
+SYNTHETIC_PREFIX = "synthetic"
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The names of the traces that ship with the package."""
+    return tuple(SHIPPED)
+
+
+def find_trace(name_or_path: str | os.PathLike[str]) -> Trace:
+    """The trace that `name_or_path` stands for.
+
+    That is the name of a shipped trace, `synthetic:KIND` or `synthetic:KIND:SEED`, or the path of a trace
+    directory (also of its `index.json`); a directory that bears a shipped trace's name is reached as
+    `./NAME`. Directories are verified in full. Raises `TraceError`; for an unknown name it lists the known
+    ones and suggests the nearest.
+    """
+    text = os.fspath(name_or_path)
+    if text in SHIPPED:
+        return open_trace(SHIPPED_FOLDER / text)
+    if text.split(":", 1)[0] == SYNTHETIC_PREFIX:
+        return _synthetic(text)
+    path = Path(text)
+    if path.name == INDEX_FILE and path.is_file():
+        path = path.parent
+    if text and os.path.lexists(path):
+        return open_trace(path)
+    known = [*SHIPPED, *(f"{SYNTHETIC_PREFIX}:{kind}" for kind in KINDS)]
+    close = difflib.get_close_matches(text, known, n=1)
+    raise TraceError(
+        text,
+        "neither a trace of this name nor a directory",
+        f"one of {', '.join(known)}, or the path of a trace",
+        f"Did you mean '{close[0]}'?" if close else "Check the spelling, or the directory you are in.",
+    )
+
+
+def _synthetic(text: str) -> Trace:
+    _, kind, seed = (*text.split(":", 2), "", "")[:3]
+    if seed and not (seed.isascii() and seed.isdigit() and len(seed) <= 18):
+        raise TraceError(text, "a seed that is no number", "synthetic:KIND[:SEED]", "Give digits only, at most 18.")
+    return synthetic_trace(kind, seed=int(seed or "0"))
