@@ -1,0 +1,142 @@
+"""The frameworks, as data. Nothing is imported before `load_adapter` is called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import cast
+
+from .errors import MissingFramework, TargetError
+from .protocol import Adapter
+from .text import describe_error
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """One framework: how its presence shows, what runs it, and how to get it."""
+
+    name: str
+    adapter_module: str
+    """Module beside this one that holds the adapter."""
+    adapter_class: str
+    imports: tuple[str, ...]
+    """Top-level modules that must all be there."""
+    extra: str | None
+    """The extra of this package that installs it; None where the core needs it anyway."""
+    also_called: tuple[str, ...] = ()
+    class_roots: tuple[str, ...] = ()
+    """Top-level modules whose classes and functions are this framework's."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables set, unless they are set already, before the first import."""
+
+    @property
+    def install_command(self) -> str:
+        """The command that installs the framework."""
+        return f"pip install 'optconform[{self.extra}]'" if self.extra else "pip install optconform"
+
+
+FRAMEWORKS: Mapping[str, Framework] = {
+    row.name: row
+    for row in (
+        Framework("numpy", "numpy_array", "NumPyAdapter", ("numpy",), None, also_called=("np",)),
+        Framework(
+            "torch",
+            "pytorch",
+            "TorchAdapter",
+            ("torch",),
+            "torch",
+            also_called=("pytorch",),
+            class_roots=("torch",),
+        ),
+        Framework(
+            "tensorflow",
+            "keras_tf",
+            "KerasAdapter",
+            ("tensorflow", "keras"),
+            "tensorflow",
+            also_called=("keras", "tf"),
+            class_roots=("keras", "tensorflow"),
+            # Without the first, TensorFlow writes its start-up log between the tool's own lines.
+            environment={"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"},
+        ),
+        Framework(
+            "jax",
+            "optax_jax",
+            "OptaxAdapter",
+            ("jax", "optax"),
+            "jax",
+            also_called=("optax",),
+            class_roots=("optax", "jax"),
+        ),
+    )
+}
+
+
+def framework_named(name: str) -> Framework:
+    """Return the row for `name` or one of its other names. Raises `TargetError` with the closest."""
+    for row in FRAMEWORKS.values():
+        if name == row.name or name in row.also_called:
+            return row
+    close = get_close_matches(name, FRAMEWORKS, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise TargetError(f"unknown framework {name!r}; expected one of {', '.join(FRAMEWORKS)}.{hint}")
+
+
+def framework_of_import(module: str) -> Framework | None:
+    """Return the framework that the (dotted) module belongs to, None for any other module."""
+    root = module.partition(".")[0]
+    return next((row for row in FRAMEWORKS.values() if root in row.imports + row.class_roots), None)
+
+
+def missing_imports(framework: Framework) -> tuple[str, ...]:
+    """Return those of the framework's top-level modules that cannot be found. Imports none of them."""
+    return tuple(name for name in framework.imports if not _is_findable(name))
+
+
+def installed_frameworks() -> tuple[str, ...]:
+    """Return the names of the frameworks that are installed. Imports none of them."""
+    return tuple(row.name for row in FRAMEWORKS.values() if not missing_imports(row))
+
+
+def prepare_environment(framework: Framework) -> None:
+    """Set the framework's environment variables that are not set yet; only the first import reads them."""
+    for name, value in framework.environment.items():
+        os.environ.setdefault(name, value)
+
+
+def not_installed(framework: Framework, detail: str) -> MissingFramework:
+    """Return the error for a framework that cannot be imported, with the command that installs it."""
+    return MissingFramework(f"{framework.name} cannot be used: {detail}. Install it with: {framework.install_command}")
+
+
+def load_adapter(name: str) -> Adapter:
+    """Import a framework and return its adapter.
+
+    Raises `TargetError` for an unknown name, `MissingFramework` with the install command where the
+    framework is absent, and with the original error where it is there but does not import.
+    """
+    framework = framework_named(name)
+    absent = missing_imports(framework)
+    if absent:
+        raise not_installed(framework, f"no module named {' or '.join(absent)}")
+    prepare_environment(framework)
+    try:
+        module = importlib.import_module(f".{framework.adapter_module}", __package__)
+    except MissingFramework:
+        raise
+    except Exception as error:
+        raise not_installed(framework, f"importing it raised {describe_error(error)}") from error
+    return cast(Adapter, getattr(module, framework.adapter_class)())
+
+
+def _is_findable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # an import hook that refuses it
+        return False
+    except ValueError:  # a module put into sys.modules by hand, without a spec
+        return True

@@ -1,0 +1,38 @@
+"""Text from elsewhere, made safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that steer a terminal or reorder a line: control, format, surrogate, separators."""
+
+
+def escape_control(text: str) -> str:
+    r"""Return `text` with every control and format character written as a Python escape.
+
+    Names and messages come from files that nobody has checked, and go to terminals, JSON and XML.
+    Letters of every script stay as they are.
+
+    >>> escape_control("w\x1b[31m\n")
+    'w\\x1b[31m\\n'
+    """
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _UNSAFE_CATEGORIES
+        else character
+        for character in text
+    )
+
+
+def describe_error(error: BaseException) -> str:
+    """Return `TypeName: message` for an exception of somebody else's, escaped.
+
+    An exception whose own `str` raises is described by its type alone.
+    """
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    name = type(error).__name__
+    return escape_control(f"{name}: {message}" if message else name)
