@@ -163,12 +163,15 @@ def _attribute_of(holder: Any, name: str, default: Any) -> Any:
 def _class_signature(cls: type) -> tuple[dict[str, Any], bool]:
     """Merge the `__init__` signatures along the MRO for as long as **kwargs are passed on."""
     defaults: dict[str, Any] = {}
+    has_init = False
     for base in cls.__mro__:
         path = f"{base.__module__}.{base.__qualname__}"
         if path in _FRAMEWORK_BASES:
-            return defaults, True
+            # Where every class before `object` brings no `__init__`, there is nothing to take an option.
+            return defaults, base is not object or has_init
         if "__init__" not in vars(base):
             continue
+        has_init = True
         try:
             found, is_open = _callable_signature(vars(base)["__init__"], skip_first=True)
         except (TypeError, ValueError):

@@ -1,0 +1,1 @@
+"""Decide: traces, paired runs, identification, matching, verdicts, reports and the command line."""

@@ -1,0 +1,311 @@
+"""Audit one optimizer: run the tests over the traces, reach a verdict, and hold it against what was expected."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import platform
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, StepFailed
+from .builtin_targets import documented_rule
+from .expectation import Expectation
+from .findings import Observations, findings_of, make_finding
+from .identify import Evidence, KindOfDecay, kind_of_decay
+from .law import Law, find_law
+from .matching import Matching, match_trajectory
+from .pairing import paired_steps, parameter_use
+from .result import Check, Decay, Finding, Match, ParameterResult, Result, Separation, Verdict
+from .subject import Subject, initial_parameters
+from .traces import Trace
+
+IDENTIFICATION_STEPS = 16
+"""Steps of each trace in the paired runs; the trajectory is matched over all of them."""
+_READING_STEPS = 4
+"""Steps that show whether the step reads the parameters: trust ratios do in the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TraceEvidence:
+    """What the paired runs over one trace say."""
+
+    trace: Trace
+    local: bool
+    kinds: Mapping[str, KindOfDecay]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict over the parameters.
+
+        One in which L2 changes nothing (a 0-d parameter whose gradient is normalised, say) agrees with L2:
+        fed with g + lambda*theta it does not move differently either.
+        """
+        verdicts = [kind.verdict for kind in self.kinds.values()]
+        if Verdict.L2 in verdicts:
+            verdicts = [kind.verdict for kind in self.kinds.values() if not kind.unmoved_by_l2]
+        return common_verdict(verdicts)
+
+
+def audit(
+    subject: Subject, traces: Sequence[Trace], expectation: Expectation, trace_arguments: Sequence[str] | None = ()
+) -> Result:
+    """Return what `subject` does with weight decay on `traces`, held against `expectation`.
+
+    Decoupling, substitution and law are decided at probe hyperparameters, the trajectory is matched at the
+    user's own. `trace_arguments` are the traces as the user named them, for the command that reruns this: none
+    for the default ones, None where they have no names and no command can rerun it. An optimizer that cannot be
+    built or stepped yields the verdict `error` with its finding.
+    """
+    start = time.perf_counter()
+    rerun = rerun_command(subject, trace_arguments, expectation)
+    blank = Result(
+        target=subject.target.spec,
+        framework=subject.target.framework,
+        verdict=Verdict.ERROR,
+        expected=str(expectation),
+        reason="",
+        device=subject.device,
+        dtype=subject.dtype,
+        path=subject.path or subject.adapter.paths[0],
+        versions=versions(subject.adapter.versions()),
+        probe=subject.probe(),
+        traces=tuple({"name": trace.name, "sha256": trace.sha256} for trace in traces),
+        rerun=rerun,
+    )
+    try:
+        result = _audited(subject, traces, expectation, blank)
+    except (BuildFailed, MissingDevice, MissingFramework) as error:
+        result = failed(blank, make_finding("OC901", str(error), rerun=rerun))
+    except StepFailed as error:
+        result = failed(blank, make_finding("OC902", str(error), rerun=rerun))
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def failed(blank: Result, finding: Finding) -> Result:
+    """Return the result of an audit that could not be run, with the finding that says why."""
+    return replace(blank, verdict=Verdict.ERROR, reason=finding.message, findings=(finding,))
+
+
+def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation, blank: Result) -> Result:
+    if not subject.has_weight_decay:
+        reason = "the target has no weight-decay option"
+        check = Check("option", "passed" if expectation.met_by(Verdict.NONE) else "failed", reason)
+        return replace(
+            blank,
+            verdict=Verdict.NONE,
+            reason=reason,
+            hyperparameters=dict(subject.hyperparameters),
+            checks=(check, *_axis_checks(expectation, Decay(), Matching(Match()))),
+        )
+    evidence = [_identify(subject, trace) for trace in traces]
+    verdict = _over_traces([each.verdict for each in evidence])
+    law = _law(subject, evidence)
+    matching = match_trajectory(subject, traces)
+    kinds = {(each.trace.name, name): kind for each in evidence for name, kind in each.kinds.items()}
+    dimensions = {(trace.name, each.name): len(each.shape) for trace in traces for each in trace.parameters}
+    documented = documented_rule(subject.target.spec, subject.hyperparameters)
+    findings = findings_of(
+        Observations(verdict, expectation, kinds, dimensions, law, matching, documented, blank.rerun)
+    )
+    decay = law.decay if law else Decay()
+    checks = (
+        *(_kind_check(each, expectation) for each in evidence),
+        _trajectory_check(verdict, matching, documented),
+        *_axis_checks(expectation, decay, matching),
+    )
+    return replace(
+        blank,
+        verdict=verdict,
+        reason=_reason(verdict, evidence),
+        hyperparameters=plain_values(matching.held or subject.parity()),
+        decay=decay,
+        match=matching.match,
+        separation=_separation(verdict, kinds, matching),
+        parameters=tuple(
+            ParameterResult(
+                trace=each.trace.name,
+                name=parameter.name,
+                shape=parameter.shape,
+                verdict=each.kinds[parameter.name].verdict,
+                steps=each.kinds[parameter.name].steps,
+                coefficient=tuple(fit.coefficient for fit in each.kinds[parameter.name].fits),
+                decoupling_ratio=each.kinds[parameter.name].decoupling_ratio,
+                substitution_ratio=each.kinds[parameter.name].substitution_ratio,
+            )
+            for each in evidence
+            for parameter in each.trace.parameters
+        ),
+        findings=findings,
+        checks=checks,
+    )
+
+
+def _identify(subject: Subject, trace: Trace) -> _TraceEvidence:
+    """Run the model-free tests on one trace."""
+    theta, probe = initial_parameters(trace), subject.probe()
+    use = parameter_use(subject, theta, trace.steps(_READING_STEPS), probe)
+    evidence = {name: Evidence() for name in theta}
+    steps = trace.steps(IDENTIFICATION_STEPS)
+    for paired in paired_steps(subject, theta, steps, probe, local=use.in_step, parameter_slots=use.slots):
+        for name, collected in evidence.items():
+            collected.add(paired, name)
+    return _TraceEvidence(
+        trace, use.in_step, {name: kind_of_decay(collected.steps) for name, collected in evidence.items()}
+    )
+
+
+def common_verdict(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict over parameters: error, then inconclusive, then mixed, then what they have in common.
+
+    `equivalent` agrees with both `decoupled` and `l2`, since for such a parameter they are the same algebra.
+    """
+    for severe in (Verdict.ERROR, Verdict.INCONCLUSIVE):
+        if severe in verdicts or not verdicts:
+            return severe if severe in verdicts else Verdict.INCONCLUSIVE
+    kinds = set(verdicts)
+    if len(kinds) == 2 and Verdict.EQUIVALENT in kinds and kinds & {Verdict.DECOUPLED, Verdict.L2}:
+        kinds.remove(Verdict.EQUIVALENT)
+    return kinds.pop() if len(kinds) == 1 else Verdict.MIXED
+
+
+def _over_traces(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict over traces: a trace that cannot tell does not undo one that can."""
+    return common_verdict([verdict for verdict in verdicts if verdict is not Verdict.INCONCLUSIVE])
+
+
+def _law(subject: Subject, evidence: Sequence[_TraceEvidence]) -> Law | None:
+    """Find the law on the trace and parameter whose coefficient is known best; None where nothing is decoupled."""
+    candidates = []
+    for each in evidence:
+        for name, kind in each.kinds.items():
+            if kind.applied_to is not None and kind.fits:
+                relative = max(fit.uncertainty / abs(fit.coefficient) for fit in kind.fits)
+                # A tensor on which either order fits says nothing about the order, so it comes after the others.
+                candidates.append(((kind.steps - len(kind.fits), kind.applied_to == "either", relative), each, name))
+    if not candidates:
+        return None
+    _, each, name = min(candidates, key=lambda candidate: candidate[0])
+    theta = initial_parameters(each.trace)
+    applied_to = each.kinds[name].applied_to or "either"
+    with_gradient = (step for step in each.trace.steps(IDENTIFICATION_STEPS) if step.gradients[name] is not None)
+    steps = list(itertools.islice(with_gradient, _READING_STEPS))
+    return find_law(subject, theta, steps, name, applied_to, local=each.local)
+
+
+def _reason(verdict: Verdict, evidence: Sequence[_TraceEvidence]) -> str:
+    """Return the sentence that explains the verdict: that of the first parameter that shares it."""
+    kinds = [kind for each in evidence for kind in each.kinds.values()]
+    if verdict is Verdict.MIXED:
+        shown = sorted({str(kind.verdict) for kind in kinds if kind.verdict is not Verdict.INCONCLUSIVE})
+        return f"parameters have different kinds: {', '.join(shown)}"
+    return next((kind.reason for kind in kinds if kind.verdict is verdict), "no trace has a step to judge")
+
+
+def _separation(verdict: Verdict, kinds: Mapping[tuple[str, str], KindOfDecay], matching: Matching) -> Separation:
+    """Return own ratio and nearest rival: of the matched rule, else of the model-free test that passed."""
+    match = matching.match
+    if match.rule is not None:
+        apart = {name: ratio for name, ratio in match.rivals.items() if ratio > 1.0}
+        nearest = min(apart, key=lambda name: apart[name]) if apart else None
+        return Separation(match.bound_ratio, nearest, apart[nearest] if nearest else None)
+    decided = [kind for kind in kinds.values() if kind.verdict is verdict]
+    decoupling = [kind.decoupling_ratio for kind in decided if kind.decoupling_ratio is not None]
+    substitution = [kind.substitution_ratio for kind in decided if kind.substitution_ratio is not None]
+    if verdict is Verdict.DECOUPLED:
+        return Separation(max(decoupling), "l2 (substitution test)", max(substitution))
+    if verdict is Verdict.L2:
+        return Separation(max(substitution), "decoupled (decoupling test)", max(decoupling))
+    return Separation()
+
+
+_KIND_CODES = {Verdict.L2: "OC101", Verdict.IGNORED: "OC102"}
+_AXIS_CODES = {"law": "OC201", "order": "OC104", "epsilon": "OC302", "momentum": "OC304"}
+
+
+def _kind_check(evidence: _TraceEvidence, expectation: Expectation) -> Check:
+    found = evidence.verdict
+    pairing = "local" if evidence.local else "global"
+    message = f"{found} over {len(evidence.kinds)} parameters, {pairing} pairing"
+    if found is Verdict.INCONCLUSIVE:
+        return Check(f"kind[{evidence.trace.name}]", "skipped", message)
+    met = expectation.met_by(found)
+    return Check(f"kind[{evidence.trace.name}]", "passed" if met else "failed", message, _KIND_CODES.get(found))
+
+
+def _trajectory_check(verdict: Verdict, matching: Matching, documented: str | None) -> Check:
+    match = matching.match
+    if match.rule is not None:
+        sound = (documented is None or documented in matching.rules) and not matching.contradicts(verdict)
+        message = f"{match.elements} elements inside the threshold of {match.rule}, worst ratio {match.bound_ratio:.2g}"
+        return Check("trajectory", "passed" if sound else "failed", message, "OC301")
+    if not match.elements:
+        return Check("trajectory", "skipped", "no element to compare, or no rule of the reference to compare it with")
+    if documented is not None:
+        return Check("trajectory", "failed", f"{documented} is documented, but nothing matches", "OC301")
+    return Check("trajectory", "skipped", "follows none of the reference's rules, and none is documented for it")
+
+
+def _axis_checks(expectation: Expectation, decay: Decay, matching: Matching) -> list[Check]:
+    """Return one check for each axis that something is expected of."""
+    found = {
+        "law": decay.law,
+        "order": decay.applied_to,
+        "epsilon": matching.match.epsilon,
+        "momentum": matching.match.momentum,
+    }
+    checks = []
+    for axis, value in found.items():
+        wanted = getattr(expectation, axis)
+        if wanted is not None:
+            met = value == wanted or (axis == "order" and value == "either")
+            message = f"{value or 'undetermined'}, expected {wanted}"
+            checks.append(Check(axis, "passed" if met else "failed", message, _AXIS_CODES[axis]))
+    return checks
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `values` that are plain numbers, flags or text: what a report can show."""
+    return {name: value for name, value in values.items() if isinstance(value, int | float | str) or value is None}
+
+
+def versions(framework: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions that a result depends on: this package, Python, NumPy, and the framework's."""
+    return {"optconform": __version__, "python": platform.python_version(), "numpy": np.__version__, **framework}
+
+
+def rerun_command(subject: Subject, trace_arguments: Sequence[str] | None, expectation: Expectation) -> str:
+    """Return the command line that runs exactly this audit again; empty where none can.
+
+    None can where a trace has no name, an option's value is no literal, or the target is local to a function.
+    """
+    values = {name: repr(value) for name, value in subject.hyperparameters.items()}
+    if trace_arguments is None or "<" in subject.target.spec or not all(map(_is_literal, values.values())):
+        return ""
+    words = ["optconform", "audit", subject.target.spec, "--framework", subject.target.framework]
+    for name, value in values.items():
+        words += ["--set", f"{name}={value}"]
+    for name, own in subject.target.renamed.items():
+        words += ["--map", f"{name}={own}"]
+    for trace in trace_arguments:
+        words += ["--trace", trace]
+    if subject.path:
+        words += ["--paths", subject.path]
+    if subject.device != "cpu":
+        words += ["--device", subject.device]
+    words += ["--expect", str(expectation)]
+    return shlex.join(words)
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    return True

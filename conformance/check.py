@@ -1,0 +1,118 @@
+"""The main job: a list of audits, run one by one, each with the result that is expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..adapters.errors import MissingFramework
+from ..adapters.frameworks import installed_frameworks
+from .api import make_subject
+from .audit import audit, failed, versions
+from .builtin_targets import BUILTIN_TARGETS
+from .expectation import Expectation
+from .findings import make_finding
+from .result import ExitStatus, Result, Verdict, worst
+from .subject import title_of
+from .traces import Trace
+
+SCHEMA = "optconform/check/1"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAudit:
+    """One audit to be run: the target as named, how to build and execute it, and what is expected."""
+
+    spec: str
+    expectation: Expectation
+    options: Mapping[str, Any] = field(default_factory=dict)
+    framework: str | None = None
+    device: str = "cpu"
+    path: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The target with its options and path, as tables and progress show it."""
+        return title_of(self.spec, self.options, self.path)
+
+
+def builtin_plan(frameworks: Sequence[str], device: str = "cpu") -> list[PlannedAudit]:
+    """Return the audits of the built-in optimizers of `frameworks`."""
+    return [
+        PlannedAudit(row.spec, row.expectation, row.options, row.framework, device, row.path)
+        for row in BUILTIN_TARGETS
+        if row.framework in frameworks
+    ]
+
+
+def split_by_installed(frameworks: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (installed, not installed) of `frameworks`."""
+    present = installed_frameworks()
+    return [name for name in frameworks if name in present], [name for name in frameworks if name not in present]
+
+
+def run(
+    plan: Sequence[PlannedAudit],
+    traces: Sequence[Trace],
+    *,
+    trace_arguments: Sequence[str] = (),
+    counts: Callable[[str], bool] = lambda code: True,
+) -> Iterator[Result]:
+    """Yield the result of each planned audit; one that cannot run yields the verdict `error`, and the rest go on.
+
+    `counts` says which codes count; the findings of others are left out. Raises `TargetError` where a
+    target or option does not exist: that is a mistake in the command, not a finding about an optimizer.
+    """
+    for planned in plan:
+        try:
+            subject = make_subject(
+                planned.spec,
+                framework=planned.framework,
+                device=planned.device,
+                path=planned.path,
+                option_names=planned.renamed,
+                hyperparameters=planned.options,
+            )
+        except MissingFramework as error:
+            yield failed(_unbuilt(planned), make_finding("OC901", str(error)))
+            continue
+        yield audit(subject, traces, planned.expectation, trace_arguments).counting_only(counts)
+
+
+def _unbuilt(planned: PlannedAudit) -> Result:
+    """Return the beginnings of a result for a target whose framework is not there."""
+    return Result(
+        target=planned.spec,
+        framework=planned.framework,
+        verdict=Verdict.ERROR,
+        expected=str(planned.expectation),
+        reason="",
+        device=planned.device,
+        path=planned.path,
+        versions=versions({}),
+        hyperparameters=dict(planned.options),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """All results of one run, and what was not checked."""
+
+    results: tuple[Result, ...]
+    skipped_frameworks: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The worst of all results; `UNDECIDED` where there is none."""
+        return worst([result.exit_status for result in self.results])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `optconform/check/1` document: a list of audits, and what was left out."""
+        return {
+            "schema": SCHEMA,
+            "exit_status": int(self.exit_status),
+            "skipped_frameworks": list(self.skipped_frameworks),
+            "results": [result.to_json() for result in self.results],
+        }

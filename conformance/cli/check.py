@@ -1,0 +1,96 @@
+"""`optconform check`: the main job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import FRAMEWORKS, counting, output_options, target_options, target_output_aside
+
+
+@click.command()
+@click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@click.option("--require", multiple=True, metavar="FRAMEWORK|DEVICE", help="Fail with status 3 if it is not there.")
+@target_options
+@output_options
+def check(
+    targets: tuple[str, ...],
+    require: tuple[str, ...],
+    framework: str | None,
+    expected: str | None,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    trace_names: tuple[str, ...],
+    output_format: str,
+    output: str | None,
+    verbose: bool,
+    **how: Any,
+) -> int:
+    """Replay the traces through every TARGET and compare each verdict with what is expected.
+
+    TARGET is package.module:attribute or path/to/file.py:attribute, a class or a factory, and expected to
+    be decoupled unless --expect says otherwise. Without targets: the built-in optimizers of every installed
+    framework, each with its own expectation.
+    """
+    from ..api import open_traces
+    from ..check import CheckReport, run
+    from ..reports.progress import tracked
+    from ..reports.render import write_json, write_text
+    from ..reports.text import print_check
+
+    counts = counting(select, ignore)
+    plan, skipped = _plan(targets, framework, expected, how)
+    _require(require, skipped)
+    traces = open_traces(trace_names)
+    titles = [planned.title for planned in plan]
+    with target_output_aside():
+        results = tuple(tracked(run(plan, traces, trace_arguments=trace_names, counts=counts), titles))
+    report = CheckReport(results, tuple(skipped))
+    if output_format == "json":
+        write_json(report.to_json(), output)
+    else:
+        write_text(lambda console: print_check(console, report, titles, verbose=verbose), output)
+    return int(report.exit_status)
+
+
+def _plan(targets: tuple[str, ...], framework: str | None, expected: str | None, how: dict[str, Any]) -> Any:
+    """Return (planned audits, frameworks skipped because they are not installed)."""
+    from ..api import DEFAULT_EXPECTATION
+    from ..check import PlannedAudit, builtin_plan, split_by_installed
+    from ..expectation import parse_expectation
+
+    settings, renamed = dict(how["settings"]), dict(how["renamings"])
+    if targets:
+        expectation = parse_expectation(DEFAULT_EXPECTATION if expected is None else expected)
+        return [
+            PlannedAudit(spec, expectation, settings, framework, how["device"], how["path"], renamed)
+            for spec in targets
+        ], []
+    for option, given in (("--set", settings), ("--map", renamed), ("--expect", expected), ("--paths", how["path"])):
+        if given:
+            raise click.UsageError(f"{option} needs a TARGET: the built-in optimizers have their own")
+    wanted, missing = split_by_installed((framework,) if framework else FRAMEWORKS)
+    for name in missing:
+        click.echo(f"not checked: {name} is not installed (pip install 'optconform[{name}]')", err=True)
+    return builtin_plan(wanted, how["device"]), missing
+
+
+def _require(required: tuple[str, ...], skipped: list[str]) -> None:
+    """Raise `MissingFramework` or `MissingDevice` unless everything required is there."""
+    from ...adapters.errors import MissingDevice
+    from ...adapters.frameworks import installed_frameworks, load_adapter
+
+    present = installed_frameworks()
+    devices = [name for name in required if name not in FRAMEWORKS]
+    for name in required:
+        if name in FRAMEWORKS:
+            load_adapter(name)
+    if devices:
+        found = sorted({device for name in present if name not in skipped for device in load_adapter(name).devices()})
+        for device in devices:
+            wanted = "gpu:0" if device in ("cuda", "gpu") else device
+            if wanted not in found:
+                raise MissingDevice(
+                    f"--require {device}: no such framework or device; devices found: {', '.join(found)}"
+                )

@@ -1,0 +1,106 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # generic from click 8.3 on
+    _ParamType = click.ParamType
+
+FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Assignment(_ParamType):
+    """`name=value`, the value a Python literal."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Return (name, value)."""
+        name, separator, literal = str(value).partition("=")
+        if not separator or not name.isidentifier():
+            self.fail(f"{value!r} should be NAME=VALUE, for example momentum=0.9", param, ctx)
+        try:
+            return name, ast.literal_eval(literal)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            self.fail(
+                f"{literal!r} in {value!r} is no Python literal; write a number, True, None, a (tuple) or, for a "
+                f"string, quotes inside the shell's: {name}=\"'text'\"",
+                param,
+                ctx,
+            )
+
+
+class Renaming(_ParamType):
+    """`canonical=NAME`."""
+
+    name = "canonical=NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return (canonical name, the target's own name)."""
+        canonical, separator, own = str(value).partition("=")
+        if not separator or not canonical.isidentifier() or not own.isidentifier():
+            self.fail(f"{value!r} should be CANONICAL=NAME, for example lr=step_length", param, ctx)
+        return canonical, own
+
+
+def _stack(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def apply(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+target_options = _stack(
+    click.option("--framework", type=click.Choice(FRAMEWORKS), help="Whose optimizer it is; found out by default."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N."),
+    click.option("--paths", "path", metavar="NAME", help="How a step is executed: eager, function, compiled ..."),
+    click.option("--set", "settings", multiple=True, type=Assignment(), help="Constructor option, a Python literal."),
+    click.option("--map", "renamings", multiple=True, type=Renaming(), help="Which option is lr, weight_decay ..."),
+    click.option("--trace", "trace_names", multiple=True, metavar="NAME|PATH", help="Trace to replay; all by default."),
+    click.option(
+        "--expect", "expected", metavar="EXPECTATION", help="VERDICT[,law=..][,order=..][,epsilon=..][,momentum=..]."
+    ),
+    click.option("--select", multiple=True, metavar="CODE", help="Count these findings only."),
+    click.option("--ignore", multiple=True, metavar="CODE", help="Do not count these findings."),
+)
+"""What says which optimizer is audited, how, and what counts."""
+
+format_option = click.option(
+    "--format", "output_format", type=click.Choice(("text", "json")), default="text", show_default=True
+)
+"""Text for people, or one JSON document."""
+
+output_options = _stack(
+    format_option,
+    click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the result there instead."),
+    click.option("-v", "--verbose", is_flag=True, help="Show the evidence too."),
+)
+"""Where results go and in which form."""
+
+
+def counting(select: tuple[str, ...], ignore: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return which codes count under `--select` and `--ignore`; an unknown code is a usage error."""
+    from ..codes import CODES
+
+    for code in (*select, *ignore):
+        if code not in CODES:
+            raise click.UsageError(f"unknown code {code!r}; `optconform rules` lists all")
+    return lambda code: (not select or code in select) and code not in ignore
+
+
+def target_output_aside() -> contextlib.AbstractContextManager[object]:
+    """Send what a target prints to standard error: standard output is for the result and nothing else."""
+    return contextlib.redirect_stdout(sys.stderr)

@@ -1,0 +1,184 @@
+"""The planted faults: which finding each must raise, in every framework. Data only.
+
+A fault of `departures` is planted in AdamW, SGDW or a trust ratio of each framework; a few rows besides are library
+classes that show what no hand-written optimizer would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..result import ExitStatus, Severity
+from .departures import DEPARTURES
+
+_FAULTS = "optconform.conformance.faults"
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """An optimizer with a fault in it, and how the audit must judge it."""
+
+    name: str
+    framework: str
+    target: str
+    options: Mapping[str, Any]
+    expectation: str
+    code: str
+    """The rule that must fire."""
+    severity: Severity
+    description: str
+    also: frozenset[str] = frozenset()
+    """Rules that rightly fire as errors besides, all of them."""
+    exit_status: ExitStatus = ExitStatus.NOT_AS_EXPECTED
+    sound_options: Mapping[str, Any] | None = field(default_factory=dict)
+    """Options at which the same target is as expected; None where it has no sound form."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """How one fault must be named: the code, its severity, and the errors that are legitimate besides."""
+
+    fault: str
+    code: str
+    severity: Severity = Severity.ERROR
+    also: tuple[str, ...] = ()
+    exit_status: ExitStatus = ExitStatus.NOT_AS_EXPECTED
+
+
+_OF_DECAY = (
+    _Named("coupled", "OC101"),
+    _Named("ignored", "OC102"),
+    _Named("after_update", "OC104", Severity.WARNING),
+    _Named("proximal", "OC104", Severity.WARNING),
+    _Named("constant_target", "OC105"),
+    _Named("sign_target", "OC105"),
+    _Named("sign_flipped", "OC106"),
+    _Named("twice", "OC108"),
+    _Named("three_times", "OC108"),
+    _Named("uneven_small", "OC109"),
+    _Named("lr_dropped", "OC201"),
+    _Named("schedule_law", "OC201"),
+    _Named("half", "OC201"),
+    _Named("double", "OC201"),
+    _Named("lr_squared", "OC201"),
+    _Named("wd_squared", "OC201"),
+    # Neither follows lr_t, so neither obeys the law lr*wd.
+    _Named("build_lr", "OC202", Severity.WARNING, also=("OC201",)),
+    _Named("stale_lr", "OC203", also=("OC201",)),
+)
+_OF_ADAM = (
+    _Named("uneven_vectors", "OC109", Severity.WARNING),
+    _Named("ascent", "OC301"),
+    _Named("eps_subtracted", "OC301"),
+    _Named("root_missing", "OC301"),
+    _Named("second_moment_uncorrected", "OC301"),
+    _Named("betas_swapped", "OC301"),
+    _Named("eps_hat", "OC302"),
+    _Named("eps_inside", "OC302"),
+    _Named("no_bias_correction", "OC303"),
+    _Named("bias_correction_late", "OC303"),
+    _Named("eps_missing", "OC409"),
+)
+_OF_SGD = (
+    _Named("uneven_vectors", "OC109", Severity.WARNING),
+    _Named("ascent", "OC301"),
+    _Named("lr_inside", "OC304"),
+)
+_OF_TRUST = (
+    # Nothing is expected here that uneven decay would keep from being determined, and a warning alone is a pass.
+    _Named("uneven_vectors", "OC109", Severity.WARNING, exit_status=ExitStatus.AS_EXPECTED),
+    _Named("in_buffer", "OC103"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One update rule: what is expected of it when it is sound, and how its faults must be named."""
+
+    name: str
+    """Where the reference knows it, the name of the rule that it follows when it is sound."""
+    expectation: str
+    faults: tuple[_Named, ...]
+    targets: Mapping[str, str]
+    """Framework -> `module:attribute`."""
+
+    @property
+    def update_faults(self) -> tuple[str, ...]:
+        """Faults of the step itself, which show only where the rule is known that the class is to follow."""
+        return tuple(named.fault for named in self.faults if named.code == "OC301")
+
+
+FAMILIES = (
+    Family(
+        "adamw",
+        "decoupled,law=lr*wd,order=previous,epsilon=outside",
+        _OF_DECAY + _OF_ADAM,
+        {
+            "numpy": f"{_FAULTS}.numpy_faults:AdamW",
+            "torch": f"{_FAULTS}.torch_faults:AdamW",
+            "tensorflow": f"{_FAULTS}.keras_faults:AdamW",
+            "jax": f"{_FAULTS}.optax_faults:adamw",
+        },
+    ),
+    Family(
+        "sgdw",
+        "decoupled,law=lr*wd,order=previous,momentum=lr_outside",
+        _OF_DECAY + _OF_SGD,
+        {
+            "numpy": f"{_FAULTS}.numpy_faults:SGDW",
+            "torch": f"{_FAULTS}.torch_faults:SGDW",
+            "tensorflow": f"{_FAULTS}.keras_faults:SGDW",
+            "jax": f"{_FAULTS}.optax_faults:sgdw",
+        },
+    ),
+    Family(
+        "trust",
+        "decoupled,law=lr*wd,order=previous",
+        _OF_DECAY + _OF_TRUST,
+        {
+            "numpy": f"{_FAULTS}.numpy_faults:TrustSGDW",
+            "torch": f"{_FAULTS}.torch_faults:TrustSGDW",
+            "tensorflow": f"{_FAULTS}.keras_faults:TrustSGDW",
+            "jax": f"{_FAULTS}.optax_faults:trust_sgdw",
+        },
+    ),
+)
+
+
+def _planted() -> Iterator[Planted]:
+    for family in FAMILIES:
+        for framework, target in family.targets.items():
+            for named in family.faults:
+                yield Planted(
+                    name=f"{framework}-{family.name}-{named.fault}",
+                    framework=framework,
+                    target=target,
+                    options={"fault": named.fault},
+                    expectation=family.expectation,
+                    code=named.code,
+                    severity=named.severity,
+                    description=DEPARTURES[named.fault].description,
+                    also=frozenset(named.also),
+                    exit_status=named.exit_status,
+                )
+
+
+_IN_LIBRARIES = (
+    Planted(
+        name="tensorflow-library-rounded_betas",
+        framework="tensorflow",
+        target="keras.optimizers:AdamW",
+        options={"weight_decay": 0.1},
+        expectation="decoupled,law=lr*wd,order=previous,epsilon=hat",
+        code="OC305",
+        severity=Severity.WARNING,
+        description="in float64, Keras rounds the learning rate and the betas of the bias correction to float32",
+        exit_status=ExitStatus.AS_EXPECTED,
+        sound_options=None,
+    ),
+)
+
+PLANTED = (*_planted(), *_IN_LIBRARIES)
+"""Every planted fault."""

@@ -1,0 +1,1 @@
+"""Results in the forms people and machines read."""

@@ -1,0 +1,236 @@
+"""Results as text: one table over all targets, findings beneath, and a last line that says what was checked.
+
+Everything reads the same without colour; names from outside are escaped, never interpreted as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...adapters.text import escape_control
+from ..check import CheckReport
+from ..findings import SCHEDULE_WORDS
+from ..result import Check, ExitStatus, Finding, Result, Severity
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_MARKS = {
+    ExitStatus.AS_EXPECTED: Text("yes", "green"),
+    ExitStatus.NOT_AS_EXPECTED: Text("NO", "bold red"),
+    ExitStatus.COULD_NOT_RUN: Text("ERROR", "bold red"),
+    ExitStatus.UNDECIDED: Text("unknown", "bold yellow"),
+}
+_NOTHING = "-"
+_RIVAL_WIDTH = 24
+_WIDE = 100
+"""Characters from which the table has room for the rivals' names."""
+
+
+def print_check(console: Console, report: CheckReport, titles: Sequence[str], *, verbose: bool) -> None:
+    """Print the table over all results, the findings that matter (all with `verbose`), and what was checked."""
+    if report.results:
+        console.print(_table(report.results, titles, console.width))
+    pairs = list(zip(titles, report.results, strict=True))
+    sound = [pair for pair in pairs if pair[1].exit_status is ExitStatus.AS_EXPECTED]
+    for title, result in pairs:
+        if result.exit_status is not ExitStatus.AS_EXPECTED:
+            _print_failure(console, title, result)
+    _print_shared_findings(console, sound, verbose=verbose)
+    console.print(_last_line(report), soft_wrap=True)
+
+
+def print_audit(console: Console, result: Result, title: str, *, verbose: bool) -> None:
+    """Print one result in full: verdict, decay, match, rivals, checks and findings."""
+    verdict = (f"{escape_control(title)}: {result.verdict}", "bold")
+    console.print(Text.assemble(verdict, f", expected {result.expected}: ", _MARKS[result.exit_status]), soft_wrap=True)
+    console.print(Text(f"  {escape_control(result.reason)}"), soft_wrap=True)
+    for label, value in _facts(result):
+        console.print(Text(f"  {label:<16} {escape_control(value)}"), soft_wrap=True)
+    _print_checks(console, result.checks)
+    for finding in result.findings:
+        console.print(_finding(finding), soft_wrap=True)
+    if verbose:
+        console.print(_parameter_table(result))
+        console.print(_rival_table(result))
+    console.print(Text(f"rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
+
+
+def _table(results: Iterable[Result], titles: Sequence[str], width: int) -> Table:
+    wide = width >= _WIDE
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if wide else 0,
+        caption="own: distance from the rule it follows, at most 1; rival: distance from the nearest other rule; "
+        "both in units of what float64 rounding explains",
+        caption_justify="left",
+    )
+    table.add_column("optimizer", overflow="fold")
+    for heading in ("verdict", "law", "order", "epsilon"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("own", justify="right", no_wrap=True)
+    table.add_column("rival", overflow="fold", max_width=_RIVAL_WIDTH)
+    table.add_column("as\nexpected", no_wrap=True)
+    for title, result in zip(titles, results, strict=True):
+        separation = result.separation
+        table.add_row(
+            Text(escape_control(_short(title))),
+            Text(str(result.verdict), "bold"),
+            result.decay.law or _NOTHING,
+            result.decay.applied_to or _NOTHING,
+            result.match.epsilon or _NOTHING,
+            _number(separation.own_ratio),
+            Text(_rival(result) if wide else _number(separation.rival_ratio)),
+            _MARKS[result.exit_status],
+        )
+    return table
+
+
+def _short(title: str) -> str:
+    """Return the title without the package's own prefix, which says nothing in a table of its own targets."""
+    return title.removeprefix("optconform.adapters.")
+
+
+def _rival(result: Result) -> str:
+    """Return the nearest rival and its distance; of a rival under the same rule only what differs."""
+    separation = result.separation
+    if separation.nearest_rival is None:
+        return _NOTHING
+    name = separation.nearest_rival
+    if result.match.rule and name.startswith(f"{result.match.rule}["):
+        name = name[len(result.match.rule) + 1 : -1]
+    return f"{_number(separation.rival_ratio)} {name}"
+
+
+def _facts(result: Result) -> list[tuple[str, str]]:
+    decay, match, separation = result.decay, result.match, result.separation
+    facts = [
+        ("framework", f"{result.framework}, {result.dtype} on {result.device}, path {result.path}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
+        ("probe", _settings(result.probe)),
+        ("hyperparameters", _settings(result.hyperparameters)),
+    ]
+    if decay.law:
+        exponents = f"c = {_number(decay.factor)} * lr^{_number(decay.lr_exponent)} * wd^{_number(decay.wd_exponent)}"
+        schedule = SCHEDULE_WORDS[decay.follows_schedule]
+        facts.append(("decay", f"law {decay.law} ({exponents}), {schedule}; on {decay.applied_to} theta, {decay.form}"))
+    if match.rule:
+        correction = None if match.bias_correction is None else "on" if match.bias_correction else "off"
+        axes = {"epsilon": match.epsilon, "bias correction": correction, "momentum": match.momentum}
+        shown = "".join(f", {axis} {value}" for axis, value in axes.items() if value is not None)
+        facts.append(("follows", f"{match.rule}{shown}"))
+    elif match.nearest:
+        facts.append(("follows", f"no rule of the reference; nearest {match.nearest}"))
+    if separation.own_ratio is not None:
+        facts.append(("own distance", f"{_number(separation.own_ratio)} of the threshold"))
+        facts.append(("nearest rival", _rival(result)))
+    facts.append(("elements", f"{result.elements:,} compared, {match.undecidable} undecidable"))
+    facts.append(("traces", ", ".join(f"{trace['name']} ({trace['sha256'][:12]})" for trace in result.traces)))
+    return facts
+
+
+def _print_checks(console: Console, checks: Iterable[Check]) -> None:
+    styles = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    for check in checks:
+        mark = Text(f"  {check.outcome:<8}", styles[check.outcome])
+        console.print(Text.assemble(mark, escape_control(f"{check.name}: {check.message}")), soft_wrap=True)
+
+
+def _print_failure(console: Console, title: str, result: Result) -> None:
+    """Print why one result is not as expected, and the command that shows it again."""
+    console.print(Text(escape_control(title), "bold"), soft_wrap=True)
+    verdict = f"  {result.verdict}, expected {result.expected}: {result.reason}"
+    console.print(Text(escape_control(verdict)), soft_wrap=True)
+    _print_checks(console, [check for check in result.checks if check.outcome != "passed"])
+    for finding in result.findings:
+        console.print(_finding(finding), soft_wrap=True)
+    if result.rerun:
+        console.print(Text(f"  rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
+
+
+def _print_shared_findings(console: Console, sound: Sequence[tuple[str, Result]], *, verbose: bool) -> None:
+    """Print what was found in results that are as expected, each finding once with all targets that share it."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    findings: dict[tuple[str, str], Finding] = {}
+    for title, result in sound:
+        for finding in result.findings:
+            if verbose or finding.severity is not Severity.INFO:
+                key = (finding.rule, finding.message)
+                shared.setdefault(key, []).append(title)
+                findings.setdefault(key, finding)
+    for key, titles in shared.items():
+        console.print(_finding(findings[key]), soft_wrap=True)
+        console.print(Text(f"    {escape_control(', '.join(titles))}", "dim"), soft_wrap=True)
+
+
+def _finding(finding: Finding) -> Text:
+    head = Text(f"  {finding.rule} {finding.severity}", _STYLES[finding.severity])
+    return Text.assemble(head, f" {finding.name}: {escape_control(finding.message)}")
+
+
+def _parameter_table(result: Result) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title="parameters, distances in thresholds", title_justify="left"
+    )
+    for heading in ("trace", "parameter", "shape", "verdict", "coefficient", "from decoupled", "from L2"):
+        table.add_column(heading, overflow="fold")
+    for parameter in result.parameters:
+        table.add_row(
+            Text(escape_control(parameter.trace)),
+            Text(escape_control(parameter.name)),
+            "x".join(map(str, parameter.shape)) or "scalar",
+            str(parameter.verdict),
+            _number(parameter.coefficient[0]) if parameter.coefficient else _NOTHING,
+            _number(parameter.decoupling_ratio),
+            _number(parameter.substitution_ratio),
+        )
+    return table
+
+
+def _rival_table(result: Result) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="rivals, distances in thresholds", title_justify="left")
+    table.add_column("rival", overflow="fold")
+    table.add_column("distance", justify="right")
+    table.add_column("")
+    for name, ratio in sorted(result.match.rivals.items(), key=lambda item: item[1]):
+        table.add_row(Text(name), _number(ratio), "cannot be told apart here" if ratio <= 1.0 else "")
+    return table
+
+
+def _last_line(report: CheckReport) -> str:
+    """Return what was checked, how it ended, and what was not checked."""
+    statuses = [result.exit_status for result in report.results]
+    counts = ", ".join(
+        f"{statuses.count(status)} {words}"
+        for status, words in (
+            (ExitStatus.AS_EXPECTED, "as expected"),
+            (ExitStatus.NOT_AS_EXPECTED, "not"),
+            (ExitStatus.COULD_NOT_RUN, "could not run"),
+            (ExitStatus.UNDECIDED, "undecided"),
+        )
+        if statuses.count(status) or status in (ExitStatus.AS_EXPECTED, ExitStatus.NOT_AS_EXPECTED)
+    )
+    checks = [check.outcome for result in report.results for check in result.checks]
+    outcomes = ", ".join(f"{checks.count(outcome)} {outcome}" for outcome in ("passed", "failed", "skipped"))
+    elements = sum(result.elements for result in report.results)
+    parts = [
+        f"{len(statuses)} optimizers: {counts}",
+        f"{len(checks)} checks: {outcomes}",
+        f"{elements:,} elements compared in float64",
+    ]
+    if report.skipped_frameworks:
+        parts.append(f"NOT CHECKED, not installed: {', '.join(report.skipped_frameworks)}")
+    return "; ".join(parts) + "."
+
+
+def _settings(values: object) -> str:
+    items = values.items() if hasattr(values, "items") else ()
+    return ", ".join(f"{name}={value!r}" for name, value in items if value is not None) or "defaults"
+
+
+def _number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.2g}"

@@ -1,0 +1,254 @@
+"""What an audit returns: verdict, decay, match, parameters, findings and counts, and its JSON form.
+
+The JSON document is `optconform/audit/1`; `schema/audit-1.schema.json` describes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+SCHEMA = "optconform/audit/1"
+
+
+class Verdict(StrEnum):
+    """What the optimizer does with weight decay."""
+
+    DECOUPLED = "decoupled"
+    L2 = "l2"
+    EQUIVALENT = "equivalent"
+    IGNORED = "ignored"
+    NONE = "none"
+    MIXED = "mixed"
+    OTHER = "other"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+class Severity(StrEnum):
+    """How much a finding weighs; only `error` changes the exit status."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class ExitStatus(IntEnum):
+    """Exit status of the command line; the worst of several is the first of `SEVEREST_FIRST` among them."""
+
+    AS_EXPECTED = 0
+    NOT_AS_EXPECTED = 1
+    USAGE = 2
+    COULD_NOT_RUN = 3
+    UNDECIDED = 4
+
+
+SEVEREST_FIRST = (
+    ExitStatus.USAGE,
+    ExitStatus.COULD_NOT_RUN,
+    ExitStatus.NOT_AS_EXPECTED,
+    ExitStatus.UNDECIDED,
+    ExitStatus.AS_EXPECTED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """How much decay is applied, to what, and in which form; None where it was not or cannot be found."""
+
+    law: str | None = None
+    """`lr*wd`, `schedule*wd`, `wd` or `other`."""
+    factor: float | None = None
+    """Constant k of c = k * lr**a * wd**b."""
+    lr_exponent: float | None = None
+    wd_exponent: float | None = None
+    follows_schedule: bool | None = None
+    applied_to: str | None = None
+    """`previous`, `updated` or `either`."""
+    form: str | None = None
+    """`explicit`, `proximal`, `repeated` or `other`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which rule of the reference the optimizer walks, at the user's hyperparameters."""
+
+    rule: str | None = None
+    law: str | None = None
+    order: str | None = None
+    epsilon: str | None = None
+    bias_correction: bool | None = None
+    momentum: str | None = None
+    bound_ratio: float | None = None
+    """Largest |implementation - reference| / threshold of the rule; at most 1 where it matches."""
+    rivals: Mapping[str, float] = field(default_factory=dict)
+    """The same figure for every rule one axis away; at most 1 means that it cannot be told apart."""
+    elements: int = 0
+    """Element comparisons made with the matched (or nearest) rule."""
+    undecidable: int = 0
+    """Element comparisons left out because no threshold exists there (overflow, 0/0)."""
+    nearest: str | None = None
+    """Where nothing matches: the hypothesis that came nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterResult:
+    """The verdict on one parameter tensor of one trace."""
+
+    trace: str
+    name: str
+    shape: tuple[int, ...]
+    verdict: Verdict
+    steps: int = 0
+    """Steps of the paired runs that were judged."""
+    coefficient: tuple[float, ...] = ()
+    """c_t of every step in which it could be measured."""
+    decoupling_ratio: float | None = None
+    """Largest distance of the decay's displacement from -c_t * theta, in thresholds."""
+    substitution_ratio: float | None = None
+    """Largest distance from the run fed with g + lambda * theta, in thresholds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule of the rule table that fired, with its evidence and the command that shows it again."""
+
+    rule: str
+    name: str
+    severity: Severity
+    message: str
+    parameter: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    rerun: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of an audit: its name, how it ended, and why."""
+
+    name: str
+    outcome: str
+    """`passed`, `failed` or `skipped`."""
+    message: str
+    code: str | None = None
+    """The rule under which a failure of this check is reported, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How surely the verdict stands: its own ratio (at most 1) and that of the nearest rival (far above 1)."""
+
+    own_ratio: float | None = None
+    nearest_rival: str | None = None
+    rival_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything one audit of one target found."""
+
+    target: str
+    framework: str | None
+    verdict: Verdict
+    expected: str
+    reason: str
+    device: str = "cpu"
+    dtype: str = "float64"
+    path: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    decay: Decay = Decay()
+    match: Match = Match()
+    separation: Separation = Separation()
+    parameters: tuple[ParameterResult, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[Check, ...] = ()
+    traces: tuple[Mapping[str, str], ...] = ()
+    rerun: str = ""
+    seconds: float = 0.0
+
+    @property
+    def elements(self) -> int:
+        """Element comparisons made: in the paired runs, and along the trajectory."""
+        paired = sum(parameter.steps * math.prod(parameter.shape) for parameter in self.parameters)
+        return paired + self.match.elements
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether something was checked and no check failed."""
+        outcomes = {check.outcome for check in self.checks}
+        return "passed" in outcomes and "failed" not in outcomes
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The exit status that this result alone calls for."""
+        if self.verdict is Verdict.ERROR:
+            return ExitStatus.COULD_NOT_RUN
+        if any(finding.severity is Severity.ERROR for finding in self.findings):
+            return ExitStatus.NOT_AS_EXPECTED
+        if any(check.outcome == "failed" for check in self.checks):
+            return ExitStatus.NOT_AS_EXPECTED
+        if self.verdict is Verdict.INCONCLUSIVE or not self.as_expected:
+            return ExitStatus.UNDECIDED
+        return ExitStatus.AS_EXPECTED
+
+    def counting_only(self, counts: Callable[[str], bool]) -> Result:
+        """Return the result with the findings of codes that do not count left out.
+
+        A check that failed under such a code becomes one that was skipped: it is still shown, and it
+        neither fails nor passes.
+        """
+        return dataclasses.replace(
+            self,
+            findings=tuple(finding for finding in self.findings if counts(finding.rule)),
+            checks=tuple(
+                dataclasses.replace(check, outcome="skipped", message=f"{check.message} ({check.code} ignored)")
+                if check.outcome == "failed" and check.code is not None and not counts(check.code)
+                else check
+                for check in self.checks
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `optconform/audit/1` document: plain dicts, lists, strings, finite numbers and None."""
+        document = {"schema": SCHEMA, **{key: _plain(value) for key, value in _fields(self).items()}}
+        counts = {outcome: sum(check.outcome == outcome for check in self.checks) for outcome in _OUTCOMES}
+        document["checks"] = {"planned": len(self.checks), **counts, "details": document["checks"]}
+        document |= {"elements": self.elements, "as_expected": self.as_expected, "exit_status": int(self.exit_status)}
+        return document
+
+
+_OUTCOMES = ("passed", "failed", "skipped")
+
+
+def worst(statuses: list[ExitStatus]) -> ExitStatus:
+    """Return the severest exit status; of none at all, `UNDECIDED`, since nothing was checked."""
+    return next((status for status in SEVEREST_FIRST if status in statuses), ExitStatus.UNDECIDED)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in JSON's own types; a number that JSON cannot hold becomes its name."""
+    if dataclasses.is_dataclass(value):
+        return {key: _plain(item) for key, item in _fields(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, StrEnum) else value
+    if isinstance(value, int):
+        return int(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return repr(value)

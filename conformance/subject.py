@@ -1,0 +1,123 @@
+"""The thing under audit: one target with the user's hyperparameters on one device, and how to build it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..adapters.errors import BuildFailed
+from ..adapters.options import accepts, default_of
+from ..adapters.protocol import Adapter, Optimizer, Target
+from .traces import Trace
+
+Float64Array = NDArray[np.float64]
+Arrays = dict[str, Float64Array]
+
+PROBE_LR = 0.05
+PROBE_WEIGHT_DECAY = 0.5
+PROBE_BETA2 = 0.99
+"""At these the wrong kind is 1e3 thresholds and more away even in float32; at lr 1e-3, wd 1e-2 it can drown."""
+
+_BETA2_OPTIONS = ("beta2", "betas", "b2", "beta_2")
+"""Names under which a user may have set beta2; then the probe leaves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One target, how it is to be executed, and the hyperparameters the user set."""
+
+    target: Target
+    adapter: Adapter
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    path: str | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Working precision of the parameters: verdicts are reached in float64."""
+        return "float64"
+
+    @property
+    def title(self) -> str:
+        """The target with the options set and the path, as tables and progress show it."""
+        return title_of(self.target.spec, self.hyperparameters, self.path)
+
+    @property
+    def has_weight_decay(self) -> bool:
+        """Whether the target has a weight-decay option at all."""
+        return accepts(self.target, "weight_decay")
+
+    def probe(self) -> dict[str, Any]:
+        """Return the hyperparameters that decide the kind of decay.
+
+        The user's, with lr .05 and weight_decay .5, and beta2 .99 unless the user set the betas; every
+        other option stays as set or as the target's default.
+        """
+        values = dict(self.hyperparameters) | {"lr": PROBE_LR}
+        if self.has_weight_decay:
+            values["weight_decay"] = PROBE_WEIGHT_DECAY
+        # A target that takes any keyword shows no default, and may have no betas at all.
+        named = isinstance(default_of(self.target, "beta2"), int | float)
+        if named and not any(name in self.hyperparameters for name in _BETA2_OPTIONS):
+            values["beta2"] = PROBE_BETA2
+        return values
+
+    def parity(self) -> dict[str, Any]:
+        """Return the hyperparameters at which the trajectory is matched: the user's own.
+
+        Where the user set no learning rate and the target has no default, or where decay is off, the
+        probe's value stands in: nothing could be told from them.
+        """
+        values = dict(self.hyperparameters)
+        if values.get("lr", default_of(self.target, "lr")) is None:
+            values["lr"] = PROBE_LR
+        if self.has_weight_decay and not values.get("weight_decay", default_of(self.target, "weight_decay")):
+            values["weight_decay"] = PROBE_WEIGHT_DECAY
+        return values
+
+    def build_without_decay(
+        self, parameters: Mapping[str, NDArray[Any]], hyperparameters: Mapping[str, Any]
+    ) -> Optimizer:
+        """Construct the optimizer with decay off: weight_decay 0.0 or, where the target refuses that, None.
+
+        A target without the option is built as it is. Raises what `build` raises for 0.0 where neither works.
+        """
+        if not self.has_weight_decay:
+            return self.build(parameters, hyperparameters)
+        try:
+            return self.build(parameters, {**hyperparameters, "weight_decay": 0.0})
+        except BuildFailed as refused:
+            try:
+                return self.build(parameters, {**hyperparameters, "weight_decay": None})
+            except BuildFailed:
+                raise refused from None
+
+    def build(self, parameters: Mapping[str, NDArray[Any]], hyperparameters: Mapping[str, Any]) -> Optimizer:
+        """Construct the optimizer over copies of `parameters`, in float64."""
+        return self.adapter.build(
+            self.target,
+            hyperparameters,
+            {name: np.asarray(value, dtype=np.float64) for name, value in parameters.items()},
+            dtype=self.dtype,
+            device=self.device,
+            path=self.path,
+        )
+
+
+def title_of(spec: str, options: Mapping[str, Any], path: str | None) -> str:
+    """Return `spec` followed by its options and, in brackets, the execution path."""
+    return spec + "".join(f" {name}={value}" for name, value in options.items()) + (f" [{path}]" if path else "")
+
+
+def initial_parameters(trace: Trace) -> Arrays:
+    """Return theta_0 of `trace` in float64 (exact: every stored dtype is narrower)."""
+    return {name: np.asarray(value, dtype=np.float64) for name, value in trace.initial_parameters().items()}
+
+
+def read(optimizer: Optimizer) -> Arrays:
+    """Return the optimizer's parameters in float64."""
+    return {name: np.asarray(value, dtype=np.float64) for name, value in optimizer.read_parameters().items()}

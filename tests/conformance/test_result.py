@@ -1,0 +1,112 @@
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from optconform.conformance.result import (
+    Check,
+    ExitStatus,
+    Finding,
+    Match,
+    ParameterResult,
+    Result,
+    Severity,
+    Verdict,
+    worst,
+)
+
+PASSED, FAILED, SKIPPED = (Check("kind[t]", outcome, "m", "OC101") for outcome in ("passed", "failed", "skipped"))
+
+
+def result(verdict=Verdict.DECOUPLED, checks=(PASSED,), findings=(), **more):
+    return Result("m:A", "numpy", verdict, "decoupled", "why", checks=checks, findings=findings, **more)
+
+
+def finding(severity, rule="OC101"):
+    return Finding(rule, "coupled-decay", severity, "message")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ({}, 0),
+        ({"checks": ()}, 4),
+        ({"checks": (SKIPPED,)}, 4),
+        ({"checks": (SKIPPED, PASSED)}, 0),
+        ({"checks": (PASSED, FAILED)}, 1),
+        ({"findings": (finding(Severity.WARNING), finding(Severity.INFO))}, 0),
+        ({"findings": (finding(Severity.ERROR),)}, 1),
+        ({"verdict": Verdict.INCONCLUSIVE}, 4),
+        ({"verdict": Verdict.INCONCLUSIVE, "findings": (finding(Severity.ERROR),)}, 1),
+        ({"verdict": Verdict.ERROR, "findings": (finding(Severity.ERROR),)}, 3),
+        ({"verdict": Verdict.ERROR, "checks": (PASSED,), "findings": ()}, 3),
+    ],
+)
+def test_the_exit_status_of_one_result(arguments, status):
+    assert int(result(**arguments).exit_status) == status
+
+
+def test_the_worst_status_wins_in_the_order_of_the_contract():
+    order = (2, 3, 1, 4, 0)
+    for one, other in itertools.product(order, repeat=2):
+        expected = min(one, other, key=order.index)
+        assert worst([ExitStatus(one), ExitStatus(other)]) == expected
+    assert worst([ExitStatus(status) for status in reversed(order)]) == 2
+
+
+def test_nothing_at_all_is_no_pass():
+    assert worst([]) is ExitStatus.UNDECIDED
+    assert not result(checks=()).as_expected
+
+
+class TestIgnoring:
+    def test_an_ignored_finding_no_longer_counts(self):
+        failing = result(Verdict.L2, (FAILED, PASSED), (finding(Severity.ERROR),))
+        assert int(failing.exit_status) == 1
+        ignored = failing.counting_only(lambda code: code != "OC101")
+        assert (int(ignored.exit_status), ignored.findings) == (0, ())
+        assert ignored.checks[0].outcome == "skipped"
+        assert ignored.checks[0].message.endswith("(OC101 ignored)")
+
+    def test_what_is_ignored_does_not_pass(self):
+        only = result(Verdict.L2, (FAILED,), (finding(Severity.ERROR),))
+        assert int(only.counting_only(lambda code: False).exit_status) == 4
+
+    def test_a_check_without_code_cannot_be_ignored(self):
+        uncoded = result(Verdict.OTHER, (Check("kind[t]", "failed", "m"), PASSED))
+        assert int(uncoded.counting_only(lambda code: False).exit_status) == 1
+
+    def test_what_could_not_run_stays_so(self):
+        error = result(Verdict.ERROR, (), (finding(Severity.ERROR, "OC901"),))
+        assert int(error.counting_only(lambda code: False).exit_status) == 3
+
+
+def test_json_holds_no_number_that_json_has_not():
+    odd = result(
+        match=Match(rivals={"a": math.inf, "b": math.nan, "c": np.float64(2.0)}, bound_ratio=-math.inf),
+        hyperparameters={"betas": (0.9, np.float32(0.5)), "hook": print, 3: {1}, "flag": np.bool_(True)},
+    )
+    text = json.dumps(odd.to_json(), allow_nan=False)
+    read = json.loads(text)
+    assert read["match"]["rivals"] == {"a": "inf", "b": "nan", "c": 2.0}
+    assert read["match"]["bound_ratio"] == "-inf"
+    assert read["hyperparameters"] == {"betas": [0.9, 0.5], "hook": repr(print), "3": [1], "flag": True}
+    assert read["verdict"] == "decoupled"
+
+
+def test_json_counts_what_it_lists():
+    document = result(checks=(PASSED, FAILED, SKIPPED, PASSED)).to_json()
+    counts = {key: document["checks"][key] for key in ("planned", "passed", "failed", "skipped")}
+    assert counts == {"planned": 4, "passed": 2, "failed": 1, "skipped": 1}
+    assert len(document["checks"]["details"]) == 4
+    assert (document["as_expected"], document["exit_status"]) == (False, 1)
+
+
+def test_elements_are_those_of_paired_runs_and_trajectory():
+    parameters = (
+        ParameterResult("t", "w", (3, 4), Verdict.DECOUPLED, steps=5),
+        ParameterResult("t", "s", (), Verdict.DECOUPLED, steps=2),
+    )
+    assert result(parameters=parameters, match=Match(elements=100)).elements == 162
