@@ -42,15 +42,15 @@ class _TraceEvidence:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict over the parameters.
+        """The verdict over the parameters that the trace exercises; none if it exercises none.
 
         One in which L2 changes nothing (a 0-d parameter whose gradient is normalised, say) agrees with L2:
         fed with g + lambda*theta it does not move differently either.
         """
-        verdicts = [kind.verdict for kind in self.kinds.values()]
-        if Verdict.L2 in verdicts:
-            verdicts = [kind.verdict for kind in self.kinds.values() if not kind.unmoved_by_l2]
-        return common_verdict(verdicts)
+        kinds = [kind for kind in self.kinds.values() if kind.exercised]
+        if any(kind.verdict is Verdict.L2 for kind in kinds):
+            kinds = [kind for kind in kinds if not kind.unmoved_by_l2]
+        return common_verdict([kind.verdict for kind in kinds])
 
 
 def audit(
@@ -216,15 +216,26 @@ def _separation(verdict: Verdict, kinds: Mapping[tuple[str, str], KindOfDecay], 
         nearest = min(apart, key=lambda name: apart[name]) if apart else None
         return Separation(match.bound_ratio, nearest, apart[nearest] if nearest else None)
     decided = [kind for kind in kinds.values() if kind.verdict is verdict]
-    decoupling = [kind.decoupling_ratio for kind in decided if kind.decoupling_ratio is not None]
-    substitution = [kind.substitution_ratio for kind in decided if kind.substitution_ratio is not None]
-    if verdict is Verdict.DECOUPLED:
-        return Separation(max(decoupling), "l2 (substitution test)", max(substitution))
-    if verdict is Verdict.L2:
-        return Separation(max(substitution), "decoupled (decoupling test)", max(decoupling))
+    decoupling = max((kind.decoupling_ratio for kind in decided if kind.decoupling_ratio is not None), default=None)
+    substitution = max(
+        (kind.substitution_ratio for kind in decided if kind.substitution_ratio is not None), default=None
+    )
+    match verdict:
+        case Verdict.DECOUPLED:
+            return Separation(decoupling, _L2_TEST, substitution)
+        case Verdict.L2:
+            return Separation(substitution, _DECOUPLING_TEST, decoupling)
+        case Verdict.IGNORED:
+            return Separation(0.0, _L2_TEST, substitution)
+        case Verdict.OTHER if decoupling is not None and substitution is not None:
+            # No hypothesis is accepted; the rival is the one that comes nearest.
+            name = _DECOUPLING_TEST if decoupling <= substitution else _L2_TEST
+            return Separation(None, name, min(decoupling, substitution))
     return Separation()
 
 
+_L2_TEST = "l2 (substitution test)"
+_DECOUPLING_TEST = "decoupled (decoupling test)"
 _KIND_CODES = {Verdict.L2: "OC101", Verdict.IGNORED: "OC102"}
 _AXIS_CODES = {"law": "OC201", "order": "OC104", "epsilon": "OC302", "momentum": "OC304"}
 
@@ -232,7 +243,9 @@ _AXIS_CODES = {"law": "OC201", "order": "OC104", "epsilon": "OC302", "momentum":
 def _kind_check(evidence: _TraceEvidence, expectation: Expectation) -> Check:
     found = evidence.verdict
     pairing = "local" if evidence.local else "global"
-    message = f"{found} over {len(evidence.kinds)} parameters, {pairing} pairing"
+    exercised = sum(kind.exercised for kind in evidence.kinds.values())
+    of_all = "" if exercised == len(evidence.kinds) else f" of {len(evidence.kinds)}"
+    message = f"{found} over {exercised}{of_all} parameters, {pairing} pairing"
     if found is Verdict.INCONCLUSIVE:
         return Check(f"kind[{evidence.trace.name}]", "skipped", message)
     met = expectation.met_by(found)

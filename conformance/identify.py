@@ -90,6 +90,8 @@ class KindOfDecay:
     """The measurable fits to the decoupled target that fits best, one a step."""
     measured: tuple[int, ...] = ()
     """The steps of `fits`, counted from 0 among those judged."""
+    exercised: bool = True
+    """The trace says something of the parameter: it has elements, and a gradient in some step."""
     steps: int = 0
     """Steps judged; in `steps - len(fits)` of them the coefficient could not be measured."""
 
@@ -153,7 +155,7 @@ def kind_of_decay(steps: Iterable[StepEvidence]) -> KindOfDecay:
     """Return the verdict on one tensor from the evidence of its steps."""
     steps = list(steps)
     if not steps:
-        return KindOfDecay(Verdict.INCONCLUSIVE, "there is no step, or no element, to judge")
+        return KindOfDecay(Verdict.INCONCLUSIVE, "there is no step, or no element, to judge", exercised=False)
     if not all(step.finite for step in steps):
         return KindOfDecay(Verdict.INCONCLUSIVE, "the parameters became NaN or infinite")
     substitution = max(step.substitution_ratio for step in steps)
@@ -182,6 +184,7 @@ def kind_of_decay(steps: Iterable[StepEvidence]) -> KindOfDecay:
     if all(step.unchanged for step in steps):
         idle = _why_idle(steps)
         if idle:
+            figures["exercised"] = any(step.has_gradient for step in steps)
             return KindOfDecay(Verdict.INCONCLUSIVE, f"{idle}: decay has nothing to act on", **figures)
         return KindOfDecay(Verdict.IGNORED, "weight_decay changes no bit of the parameters", **figures)
     if not any(step.displaced for step in steps):

@@ -42,8 +42,6 @@ class Law:
 
     decay: Decay
     form: Form | None = None
-    factor_rounded: bool = False
-    """The factor is 1 only up to the rounding of a hyperparameter to float32."""
     stale: bool = False
     """The coefficient follows the learning rate of the step before."""
 
@@ -80,7 +78,7 @@ def find_law(
             continue
         schedule_exponent = _schedule_exponent(form, scheduled)
         low, high = form.interval(scheduled[0].coefficient, scheduled[0].uncertainty)
-        factor, rounded = _factor((low, high), lr_exponent, wd_exponent, subject, theta)
+        factor = _factor((low, high), lr_exponent, wd_exponent, subject, theta)
         law = _LAWS.get((lr_exponent, wd_exponent, -1 if schedule_exponent is None else schedule_exponent), OTHER)
         decay = Decay(
             law=law if factor == 1.0 else OTHER,
@@ -91,7 +89,7 @@ def find_law(
             applied_to=applied_to,
             form=form.name,
         )
-        return Law(decay, form, rounded, _is_stale(form, scheduled))
+        return Law(decay, form, _is_stale(form, scheduled))
     return Law(_without_form(by_lr, by_wd, applied_to))
 
 
@@ -137,8 +135,8 @@ def _ratio(numerator: Interval, denominator: Interval) -> Interval:
     return (min(quotients), max(quotients))
 
 
-def _factor(x: Interval, lr_exponent: int, wd_exponent: int, subject: Subject, theta: Arrays) -> tuple[float, bool]:
-    """Return (k of x = k * lr**a * wd**b, whether k is 1 only with hyperparameters rounded to float32)."""
+def _factor(x: Interval, lr_exponent: int, wd_exponent: int, subject: Subject, theta: Arrays) -> float:
+    """Return k of x = k * lr**a * wd**b; 1 where it is 1 with the hyperparameters as given or as used (`casts`)."""
     probe = subject.probe()
     exact = {"lr": PROBE_LR, "weight_decay": PROBE_WEIGHT_DECAY}
     used = as_used(exact, subject.build(theta, probe).casts)
@@ -146,8 +144,8 @@ def _factor(x: Interval, lr_exponent: int, wd_exponent: int, subject: Subject, t
         scale = values["lr"] ** lr_exponent * values["weight_decay"] ** wd_exponent
         low, high = sorted(bound / scale for bound in x)
         if low <= 1.0 <= high:
-            return 1.0, values is not exact
-    return (x[0] + x[1]) / (2.0 * exact["lr"] ** lr_exponent * exact["weight_decay"] ** wd_exponent), False
+            return 1.0
+    return (x[0] + x[1]) / (2.0 * exact["lr"] ** lr_exponent * exact["weight_decay"] ** wd_exponent)
 
 
 def _without_form(by_lr: Sequence[Sequence[Fit]], by_wd: Sequence[Sequence[Fit]], applied_to: str) -> Decay:

@@ -13,6 +13,7 @@ version = release = optconform.__version__
 
 extensions = [
     "docstrings",
+    "tables",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",

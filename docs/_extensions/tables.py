@@ -1,0 +1,84 @@
+"""Tables that are made from the package's own: the rule table, the planted faults and the sound optimizers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from sphinx.application import Sphinx
+
+from optconform.conformance.codes import CODES
+from optconform.conformance.faults.sound import SOUND
+from optconform.conformance.faults.table import PLANTED
+
+FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
+
+
+class _Table(Directive):
+    """A table of plain text: `headings` above `rows()`."""
+
+    headings: Sequence[str]
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """Return the cells, row by row."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table as a node."""
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in self.headings), cols=len(self.headings))
+        group += nodes.thead("", _row(self.headings))
+        group += nodes.tbody("", *(_row(row) for row in self.rows()))
+        return [nodes.table("", group)]
+
+
+def _row(cells: Iterable[str]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
+
+
+class RuleTable(_Table):
+    """Every code."""
+
+    headings = ("code", "name", "severity", "fires when")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row a code."""
+        return [(row.code, row.name, str(row.severity), row.fires_when) for row in CODES.values()]
+
+
+class FaultTable(_Table):
+    """Every planted fault: in how many optimizers of each framework, and the code that must name it."""
+
+    headings = ("fault", "code", *FRAMEWORKS)
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row a fault, and the sums."""
+        faults = dict.fromkeys((row.description, row.code) for row in PLANTED)
+        found = Counter((row.description, row.code, row.framework) for row in PLANTED)
+        rows = [
+            (description, code, *(str(found[description, code, name] or "") for name in FRAMEWORKS))
+            for description, code in faults
+        ]
+        in_all = Counter(row.framework for row in PLANTED)
+        sums = (str(in_all[name]) for name in FRAMEWORKS)
+        return [*rows, ("all", "", *sums)]
+
+
+class SoundTable(_Table):
+    """Every sound optimizer."""
+
+    headings = ("optimizer", "framework", "expected")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row an optimizer."""
+        return [(row.name, row.framework, row.expectation) for row in SOUND]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("rule-table", RuleTable)
+    app.add_directive("fault-table", FaultTable)
+    app.add_directive("sound-table", SoundTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

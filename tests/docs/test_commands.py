@@ -1,0 +1,81 @@
+"""Every command that the README and the documentation show is run, and ends as they say."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from optconform.conformance.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+RUN_ELSEWHERE = {
+    "python -m pip install": "the environments of tox install the package and its tools",
+    "tox run": "tox runs this test",
+    'eval "$(python gpu_ci/link_checkout.py)"': "tests/gpu_ci runs the script",
+    "python -m optconform": "tests/packaging runs the module",
+    "pre-commit": "it runs what the lint and types environments run, on files about to be committed",
+    "python scripts/record_traces": "tests/traces runs the recorders",
+    "python benchmarks/": "tests/benchmarks runs the scripts on small sizes",
+}
+"""Start of a command -> where it is run instead."""
+CHECKED_ELSEWHERE = "optconform check"
+"""Takes minutes; test_readme_output.py runs it and looks at what it prints."""
+FRAMEWORK_OF = {"torch": "torch", "keras": "tensorflow", "optax": "jax"}
+
+
+class Command(NamedTuple):
+    page: str
+    line: str
+    status: int
+
+
+def commands() -> list[Command]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                command, _, comment = line.partition("  #")
+                status = re.search(r"exit (\d)", comment)
+                if command.strip():
+                    found.append(Command(page.name, command.strip(), int(status[1]) if status else 0))
+    return found
+
+
+def own_commands() -> list[object]:
+    items = []
+    for number, command in enumerate(c for c in commands() if c.line.startswith("optconform ")):
+        if command.line == CHECKED_ELSEWHERE:
+            continue
+        marks = [getattr(pytest.mark, FRAMEWORK_OF[name]) for name in FRAMEWORK_OF if name in command.line]
+        items.append(pytest.param(command, id=f"{number}-{command.line}", marks=marks))
+    return items
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with the examples in it, shared so that one command can use what another wrote."""
+    folder = tmp_path_factory.mktemp("documented")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+@pytest.mark.parametrize("command", own_commands())
+def test_documented_command(command, workplace, monkeypatch, capsys):
+    for name, framework in FRAMEWORK_OF.items():
+        if name in command.line and importlib.util.find_spec(name) is None:
+            pytest.skip(f"{framework} is not installed here; the environment `all` runs this command")
+    monkeypatch.chdir(workplace)
+    status = main(shlex.split(command.line)[1:])
+    assert status == command.status, capsys.readouterr().err
+
+
+def test_other_commands_are_run_elsewhere():
+    others = [command for command in commands() if not command.line.startswith("optconform ")]
+    assert others
+    for command in others:
+        for part in command.line.split(" && "):
+            assert any(part.startswith(start) for start in RUN_ELSEWHERE), f"{command.page}: nobody runs {part!r}"
