@@ -9,6 +9,7 @@ from ..adapters.frameworks import load_adapter
 from ..adapters.options import constructor_arguments
 from ..adapters.targets import load_target, target_from_object
 from . import audit as _audit
+from .builtin_targets import documented_rule
 from .expectation import parse_expectation
 from .result import ExitStatus, Result
 from .subject import Subject
@@ -91,7 +92,9 @@ def make_subject(
     """Find `target` and return it as a subject; see `audit` for the arguments and errors."""
     load = load_target if isinstance(target, str) else target_from_object
     found = load(target, framework, option_names)
-    subject = Subject(found, load_adapter(found.framework), dict(hyperparameters or {}), device, path)
+    options = dict(hyperparameters or {})
+    adapter = load_adapter(found.framework)
+    subject = Subject(found, adapter, options, device, path, documented_rule(found.spec, options))
     for renamed in found.renamed:
         constructor_arguments(found, {renamed: None})
     constructor_arguments(found, subject.hyperparameters)

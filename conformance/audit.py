@@ -15,7 +15,6 @@ import numpy as np
 
 from .._version import __version__
 from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, StepFailed
-from .builtin_targets import documented_rule
 from .expectation import Expectation
 from .findings import Observations, findings_of, make_finding
 from .identify import Evidence, KindOfDecay, kind_of_decay
@@ -110,14 +109,13 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
     matching = match_trajectory(subject, traces)
     kinds = {(each.trace.name, name): kind for each in evidence for name, kind in each.kinds.items()}
     dimensions = {(trace.name, each.name): len(each.shape) for trace in traces for each in trace.parameters}
-    documented = documented_rule(subject.target.spec, subject.hyperparameters)
     findings = findings_of(
-        Observations(verdict, expectation, kinds, dimensions, law, matching, documented, blank.rerun)
+        Observations(verdict, expectation, kinds, dimensions, law, matching, subject.documented_rule, blank.rerun)
     )
     decay = law.decay if law else Decay()
     checks = (
         *(_kind_check(each, expectation) for each in evidence),
-        _trajectory_check(verdict, matching, documented),
+        _trajectory_check(verdict, matching, subject.documented_rule),
         *_axis_checks(expectation, decay, matching),
     )
     return replace(

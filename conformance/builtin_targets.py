@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .expectation import Expectation, parse_expectation
-from .faults.table import FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +81,6 @@ _DOCUMENTED = (
     DocumentedRule("optconform.adapters.optax_chains:adam_l2", "adam_l2"),
     DocumentedRule("optconform.adapters.optax_chains:sgd_l2", "sgd_l2"),
     DocumentedRule("optconform.adapters.optax_chains:sgdw", "sgdw"),
-    # Faults of the step, planted where the rule is known; the other faults are named without knowing it.
-    *(
-        DocumentedRule(target, family.name, {"fault": fault})
-        for family in FAMILIES
-        for target in family.targets.values()
-        for fault in family.update_faults
-    ),
 )
 """First row that applies wins."""
 

@@ -35,6 +35,8 @@ class Subject:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     path: str | None = None
+    documented_rule: str | None = None
+    """The reference's rule that the target is documented to follow with these options, where that is known."""
 
     @property
     def dtype(self) -> str:

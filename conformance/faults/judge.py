@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ..api import audit
+from ..api import make_subject
+from ..audit import audit
+from ..expectation import parse_expectation
 from ..result import ExitStatus, Result, Severity
 from .sound import Sound
 from .table import Planted
@@ -14,7 +17,7 @@ from .trace import fault_trace
 
 def run_planted(row: Planted) -> Result:
     """Return the audit of a planted fault on the collection's trace."""
-    return _audited(row.target, row.expectation, row.framework, row.options)
+    return _audited(row.target, row.expectation, row.framework, row.options, documented_rule=row.documented_rule)
 
 
 def run_without_fault(row: Planted) -> Result:
@@ -29,7 +32,7 @@ def run_without_fault(row: Planted) -> Result:
 
 def run_sound(row: Sound) -> Result:
     """Return the audit of a sound optimizer on the collection's trace."""
-    return _audited(row.target, row.expectation, row.framework, row.options, row.path)
+    return _audited(row.target, row.expectation, row.framework, row.options, path=row.path)
 
 
 def misjudged_fault(row: Planted, result: Result) -> list[str]:
@@ -58,9 +61,18 @@ def false_alarms(name: str, result: Result) -> list[str]:
 
 
 def _audited(
-    target: str, expectation: str, framework: str, options: Mapping[str, Any], path: str | None = None
+    target: str,
+    expectation: str,
+    framework: str,
+    options: Mapping[str, Any],
+    *,
+    path: str | None = None,
+    documented_rule: str | None = None,
 ) -> Result:
-    return audit(target, expect=expectation, framework=framework, path=path, traces=[fault_trace()], **options)
+    subject = make_subject(target, framework=framework, path=path, hyperparameters=options)
+    if documented_rule is not None:
+        subject = replace(subject, documented_rule=documented_rule)
+    return audit(subject, [fault_trace()], parse_expectation(expectation), trace_arguments=None)
 
 
 def _errors(result: Result) -> set[str]:

@@ -32,6 +32,8 @@ class Planted:
     also: frozenset[str] = frozenset()
     """Rules that rightly fire as errors besides, all of them."""
     exit_status: ExitStatus = ExitStatus.NOT_AS_EXPECTED
+    documented_rule: str | None = None
+    """The rule that the target is taken to be documented to follow."""
     sound_options: Mapping[str, Any] | None = field(default_factory=dict)
     """Options at which the same target is as expected; None where it has no sound form."""
 
@@ -104,11 +106,6 @@ class Family:
     targets: Mapping[str, str]
     """Framework -> `module:attribute`."""
 
-    @property
-    def update_faults(self) -> tuple[str, ...]:
-        """Faults of the step itself, which show only where the rule is known that the class is to follow."""
-        return tuple(named.fault for named in self.faults if named.code == "OC301")
-
 
 FAMILIES = (
     Family(
@@ -162,6 +159,8 @@ def _planted() -> Iterator[Planted]:
                     description=DEPARTURES[named.fault].description,
                     also=frozenset(named.also),
                     exit_status=named.exit_status,
+                    # A fault of the step shows only where the rule is known; the others are named without it.
+                    documented_rule=family.name if named.code == "OC301" else None,
                 )
 
 

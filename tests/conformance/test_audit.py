@@ -243,7 +243,7 @@ def test_a_kind_that_changes_with_weight_decay_is_caught_by_the_trajectory(run, 
 
 
 def test_a_documented_rule_that_is_not_followed_fails(run, monkeypatch, zoo):
-    monkeypatch.setattr("optconform.conformance.audit.documented_rule", lambda spec, options: "sgdw")
+    monkeypatch.setattr("optconform.conformance.api.documented_rule", lambda spec, options: "sgdw")
     for target in (zoo.MomentumL2, zoo.Plain):
         result = run(target, expect="any")
         assert int(result.exit_status) == 1
