@@ -60,8 +60,13 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "tensorflow",
             also_called=("keras", "tf"),
             class_roots=("keras", "tensorflow"),
-            # Without the first, TensorFlow writes its start-up log between the tool's own lines.
-            environment={"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"},
+            # Without the first, TensorFlow writes its start-up log between the tool's own lines; without the
+            # last, it takes nearly the whole memory of a GPU, which the other frameworks of a run need too.
+            environment={
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+                "KERAS_BACKEND": "tensorflow",
+                "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            },
         ),
         Framework(
             "jax",
@@ -71,6 +76,8 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "jax",
             also_called=("optax",),
             class_roots=("optax", "jax"),
+            # Otherwise three quarters of a GPU's memory are gone with the first array.
+            environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         ),
     )
 }

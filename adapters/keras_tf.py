@@ -77,7 +77,7 @@ class KerasAdapter:
 
     def devices(self) -> tuple[str, ...]:
         """Return `cpu` and one `gpu:N` for every GPU."""
-        return ("cpu", *(f"gpu:{index}" for index in range(len(tf.config.list_logical_devices("GPU")))))
+        return ("cpu", *(f"gpu:{index}" for index in range(len(tf.config.list_physical_devices("GPU")))))
 
     def build(
         self,
@@ -199,9 +199,13 @@ class KerasOptimizer:
             variable.assign(value)
         for variable, value in zip(self._state_variables(), snapshot.variables, strict=True):
             variable.assign(value)
-        plain = self._plain_attributes()
-        saved_attributes.restore(plain, snapshot.attributes, self._first, (), self._skip)
-        vars(self.optimizer).update(plain)
+        there = self._plain_attributes()
+        restored = dict(there)
+        saved_attributes.restore(restored, snapshot.attributes, self._first, (), self._skip)
+        attributes = vars(self.optimizer)
+        for name in there.keys() - restored.keys():
+            del attributes[name]
+        attributes.update(restored)
 
     def _apply(self, pieces: Sequence[Piece]) -> Callable[[Any], Any]:
         """Return the function that applies a packed buffer; one per pattern of gradients that are there."""

@@ -80,10 +80,9 @@ class NumPyAdapter:
                 f"{escape_control(target.spec)} returned {escape_control(type(built).__name__)}, which has no "
                 "step(params, grads, lr); a NumPy target returns an object that has."
             )
-        held = {**{name: value for name, value in hyperparameters.items() if name == "lr"}}
-        return NumPyOptimizer(
-            target, built, host_copies(parameters, dtype), dtype, held | held_values(target, arguments, built)
-        )
+        held = {"lr": hyperparameters["lr"]} if "lr" in hyperparameters else {}
+        held |= held_values(target, arguments, built)
+        return NumPyOptimizer(target, built, host_copies(parameters, dtype), dtype, held)
 
 
 class NumPyOptimizer:

@@ -48,8 +48,9 @@ class OptaxAdapter:
         }
 
     def devices(self) -> tuple[str, ...]:
-        """Return `cpu` and one `gpu:N` for every GPU."""
-        return ("cpu", *(f"gpu:{index}" for index in range(len(_gpus()))))
+        """Return `cpu`, unless JAX_PLATFORMS leaves it out, and one `gpu:N` for every GPU."""
+        cpu = ("cpu",) if _devices("cpu") else ()
+        return (*cpu, *(f"gpu:{index}" for index in range(len(_devices("gpu")))))
 
     def build(
         self,
@@ -84,7 +85,8 @@ class OptaxAdapter:
         arguments = constructor_arguments(target, hyperparameters)
         rate = _LearningRate(arguments.get(lr_option, default_of(target, "lr")))
         held = held_values(target, arguments)
-        scope = _Scope(dtype, jax.devices("cpu")[0] if place == "cpu" else _gpus()[int(place.partition(":")[2])])
+        kind, _, index = place.partition(":")
+        scope = _Scope(dtype, _devices(kind)[int(index or 0)])
         placed = scope.put(host_copies(parameters, dtype))
         hint = f" ({lr_option} was a schedule, a callable of the step count, as Optax allows)"
         with scope.entered(), foreign_code(BuildFailed, f"{spec}: the factory", hint):
@@ -238,9 +240,10 @@ class _Scope:
         return moved
 
 
-def _gpus() -> list[Any]:
+def _devices(kind: str) -> list[Any]:
+    """Return JAX's devices of a kind, `cpu` or `gpu`."""
     try:
-        return list(jax.devices("gpu"))
+        return list(jax.devices(kind))
     except RuntimeError:  # how JAX says that it has no such backend
         return []
 

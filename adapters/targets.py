@@ -88,10 +88,13 @@ def _import_file(place: str, spec: str) -> ModuleType:
     path = Path(place)
     if path.suffix != ".py":
         raise TargetError(f"{place!r} in {spec!r} is not a .py file; {_EXPECTED}.")
-    if not path.is_file():
+    if not _is_regular(path):
         siblings = sorted(entry.name for entry in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise TargetError(f"{escape_control(place)} does not exist.{_closest(path.name, siblings)}")
-    source = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        source = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise TargetError(f"{escape_control(place)} cannot be read: {describe_error(error)}") from error
     for framework in FRAMEWORKS.values():
         if any(name in source for name in framework.imports):
             prepare_environment(framework)
@@ -100,6 +103,13 @@ def _import_file(place: str, spec: str) -> ModuleType:
             return load_file(path)
     except (Exception, SystemExit) as error:
         raise _import_error(error, None, spec) from error
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than the file system allows
+        return False
 
 
 def _import_error(error: BaseException, module: str | None, spec: str) -> Exception:

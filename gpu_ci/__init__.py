@@ -1,1 +1,1 @@
-"""Continuous integration on other machines. So far: running a checkout where nothing can be installed."""
+"""Continuous integration on other machines: running a checkout where nothing can be installed."""

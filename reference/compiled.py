@@ -121,11 +121,11 @@ def _adam_kernel(epsilon: Epsilon, amsgrad: AMSGrad, order: DecayOrder | None) -
             m[i] = first
             v[i] = second
             if raw:
-                second = max(v_max[i], second)
+                second = np.maximum(v_max[i], second)  # unlike `max`, hands on a NaN
                 v_max[i] = second
             second = second / c2
             if corrected:
-                second = max(v_max[i], second)
+                second = np.maximum(v_max[i], second)
                 v_max[i] = second
             denominator = np.sqrt(second + eps) if inside else np.sqrt(second) + eps
             theta[i] = decayed(theta[i], rate * ((first / c1) / denominator), coefficient)

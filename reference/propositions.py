@@ -36,8 +36,11 @@ def sgd_decay_equals_l2(theta: Float64Array, gradients: Float64Array, *, lr: flo
     """Proposition 1: plain SGD with decay lambda takes the steps of SGD with L2 of lambda' = lambda / alpha.
 
     The rate is constant and there is no momentum. Each step of SGDW is repeated by SGD with L2 from the
-    same parameters, and the largest difference returned.
+    same parameters, and the largest difference returned. Raises `ValueError` for lr = 0 and without gradients.
     """
+    _require_positive_lr(lr)
+    if not len(gradients):
+        raise ValueError("there is no gradient, so no step and nothing that could differ; give at least one")
     decoupled = SGDWOptions(lr=lr, weight_decay=weight_decay)
     coupled = SGDOptions(lr=lr, weight_decay=weight_decay / lr)
     state, tracked = sgd_init(theta), track(theta, coupled)
@@ -56,8 +59,9 @@ def l2_coefficients_needed(preconditioner: Float64Array, *, lr: float, weight_de
 
     For an optimizer that steps by -alpha * M * g with M = diag(`preconditioner`), decay lambda removes
     lambda * theta and L2 removes alpha * M * lambda' * theta. One coefficient serves all coordinates only
-    if M = k*I.
+    if M = k*I. Raises `ValueError` for lr = 0.
     """
+    _require_positive_lr(lr)
     return weight_decay / (lr * preconditioner)
 
 
@@ -97,5 +101,13 @@ def scale_adjusted_penalty(
 
     With the fixed preconditioner diag(s)**-1, a gradient step on loss plus this penalty is decay lambda:
     theta - alpha * (g + (lambda/alpha) * s * theta) / s = (1 - lambda) * theta - alpha * g / s.
+    Raises `ValueError` for lr = 0.
     """
+    _require_positive_lr(lr)
     return float(weight_decay / (2.0 * lr) * np.sum(theta * theta * preconditioner_inverse))
+
+
+def _require_positive_lr(lr: float) -> None:
+    """Raise ValueError unless `lr` is positive: the propositions divide lambda by alpha."""
+    if not lr > 0:
+        raise ValueError(f"lr = {lr!r}, but it must be positive: the L2 coefficient is lambda / alpha")

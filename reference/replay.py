@@ -48,8 +48,10 @@ def replay(
 
     Raises `ModuleNotFoundError` for engine "compiled" without Numba, `TypeError` if `options` is not of
     the type the rule takes, `ValueError` for a block of gradients of another shape than was asked for (the
-    compiled loops check no bounds) and for an unknown engine.
+    compiled loops check no bounds), for an unknown engine and for blocks of no coordinates.
     """
+    if block_size < 1:
+        raise ValueError(f"block_size = {block_size!r}, but a block must hold at least one coordinate")
     if type(options) is not rule.options:
         raise TypeError(f"rule {rule.name!r} takes {rule.options.__name__}, but got {type(options).__name__}")
     start_theta = np.asarray(theta, dtype=np.float64)

@@ -35,8 +35,11 @@ from .options import AdamOptions, AdamWOptions, AMSGrad, BiasCorrection, Momentu
 from .sgd import SGDState, gradient_scale
 
 UNIT_ROUNDOFF = 2.0**-53
-SMALLEST_NORMAL = 2.0**-1022
-"""Underflow, gradual or flushed to zero, loses at most this much in one operation."""
+UNDERFLOW = 8 * 2.0**-1022
+"""Underflow, gradual or flushed to zero, loses at most the smallest normal number in one operation.
+
+A step takes at most 8 operations to form any one number of it: two for g + lambda*theta, four for m or a buffer,
+five for v, eight for theta_t."""
 EVALUATION = 1.0 + 2.0**-20
 """Makes up for computing the bound in float64 (see above)."""
 
@@ -89,9 +92,7 @@ def sgd_threshold(
     magnitude, error = _gradient_magnitude(theta, grad, options, isinstance(options, SGDWOptions))
     scale, rate = gradient_scale(state, options, schedule_multiplier), schedule_multiplier * options.lr
     kept = options.momentum * (np.abs(state.buffer) + roundoff.buffer)
-    buffer = (
-        options.momentum * roundoff.buffer + scale * error + gamma(5) * (kept + scale * magnitude) + SMALLEST_NORMAL
-    )
+    buffer = options.momentum * roundoff.buffer + scale * error + gamma(5) * (kept + scale * magnitude) + UNDERFLOW
     step, size = buffer, kept + scale * magnitude
     inside = options.momentum_form is Momentum.LR_INSIDE
     if options.nesterov:
@@ -122,9 +123,9 @@ def adam_threshold(
     a1, a2 = 1.0 - options.beta1, 1.0 - options.beta2
     with np.errstate(all="ignore"):
         m = options.beta1 * roundoff.m + a1 * error
-        m = m + gamma(5) * (np.abs(state.m) + roundoff.m + a1 * magnitude) + SMALLEST_NORMAL
+        m = m + gamma(5) * (np.abs(state.m) + roundoff.m + a1 * magnitude) + UNDERFLOW
         v = options.beta2 * roundoff.v + a2 * error * (2.0 * magnitude + error)
-        v = v + gamma(6) * (state.v + roundoff.v + a2 * magnitude * magnitude) + SMALLEST_NORMAL
+        v = v + gamma(6) * (state.v + roundoff.v + a2 * magnitude * magnitude) + UNDERFLOW
 
         c1, c2 = bias_corrections(after.step, options)
         c1_error, c2_error = _correction_errors(after.step, c1, c2, options)
@@ -143,7 +144,8 @@ def adam_threshold(
         step = step + numerator * np.maximum(1.0 / least - 1.0 / exact, 1.0 / exact - 1.0 / most)
         size = (np.abs(after.m) + m) / (c1_least * least)
         rate = schedule_multiplier * options.lr
-        threshold = _threshold(theta, rate * step, rate * size, options, schedule_multiplier)
+        # The learning rate may be multiplied into the numerator first: what underflows there is then divided.
+        threshold = _threshold(theta, rate * step + UNDERFLOW / least, rate * size, options, schedule_multiplier)
     return threshold, AdamRoundoff(m, v, v_max)
 
 
@@ -153,7 +155,7 @@ def _gradient_magnitude(
     """Return (magnitude, rounding error) of the gradient that enters the moments: g, or g + lambda*theta."""
     if decoupled:
         return np.abs(grad), np.zeros_like(theta)
-    error = gamma(3) * (np.abs(grad) + options.weight_decay * np.abs(theta))
+    error = gamma(3) * (np.abs(grad) + options.weight_decay * np.abs(theta)) + UNDERFLOW
     return np.abs(grad + options.weight_decay * theta) + error, error
 
 
@@ -211,5 +213,5 @@ def _threshold(
     if isinstance(options, SGDWOptions | AdamWOptions):
         coefficient = decay_coefficient(options, schedule_multiplier)
     magnitude = (1.0 + coefficient) * np.abs(theta) + (1.0 + coefficient) * (step_size + step_error)
-    bound = (1.0 + coefficient) * step_error + gamma(10) * magnitude + SMALLEST_NORMAL
+    bound = (1.0 + coefficient) * step_error + gamma(10) * magnitude + UNDERFLOW
     return 2.0 * EVALUATION * bound

@@ -42,10 +42,9 @@ def cosine_with_restarts(first_period: int, growth: int = 1) -> Schedule:
     """The schedule of AdamWR and SGDWR: cosine annealing, restarted after T_0, T_0 * T_mult, ... steps.
 
     eta_t = 0.5 + 0.5 * cos(pi * T_cur / T_i), T_cur the steps since the last restart, T_i the length of
-    the present run, T_{i+1} = `growth` * T_i (equation 14 of the paper).
+    the present run, T_{i+1} = `growth` * T_i (equation 14 of the paper). `growth` is at least 1.
     """
-    _require_positive("first_period", first_period)
-    _require_positive("growth", growth)
+    _require_periods(first_period, growth)
 
     def multiplier(step: int) -> float:
         since, period = _since_restart(step - 1, first_period, growth)
@@ -67,9 +66,8 @@ def normalized_weight_decay(norm: float, batch_size: int, training_points: int, 
 
 
 def restart_periods(first_period: int, growth: int = 1) -> Iterator[int]:
-    """Yield T_0, T_1, ...: the lengths of the runs between warm restarts."""
-    _require_positive("first_period", first_period)
-    _require_positive("growth", growth)
+    """Yield T_0, T_1, ...: the lengths of the runs between warm restarts. `growth` is at least 1."""
+    _require_periods(first_period, growth)
     period = first_period
     while True:
         yield period
@@ -83,6 +81,14 @@ def _since_restart(steps_taken: int, first_period: int, growth: int) -> tuple[in
             return steps_taken, period
         steps_taken -= period
     raise AssertionError("unreachable: the periods never end")
+
+
+def _require_periods(first_period: int, growth: int) -> None:
+    """Raise ValueError unless the runs are positive and do not shrink: shrinking ones would end before some step."""
+    _require_positive("first_period", first_period)
+    _require_positive("growth", growth)
+    if growth < 1:
+        raise ValueError(f"growth = {growth!r}, but it must be at least 1: periods that shrink never reach every step")
 
 
 def _require_positive(name: str, value: float) -> None:

@@ -28,6 +28,8 @@ from .errors import TraceError, printable
 from .trace import Parameter, check_multipliers, check_parameters
 
 SCHEMA = "optconform/trace/1"
+SCHEMA_FAMILY = b"optconform/trace/"
+"""What the schema of every version begins with."""
 INDEX_FILE = "index.json"
 MAX_INDEX_BYTES = 64 * 2**20
 """A million steps and tens of thousands of parameters fit; a larger index is no index."""
@@ -64,6 +66,11 @@ class Index:
     initial: Shard
     gradients: tuple[Shard, ...]
     provenance: Mapping[str, Any]
+
+
+def is_trace_file(name: str) -> bool:
+    """Whether a file called `name` can belong to a trace directory."""
+    return name == INDEX_FILE or _SHARD_NAME.fullmatch(name) is not None
 
 
 def format_index(index: Index) -> bytes:

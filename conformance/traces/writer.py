@@ -13,8 +13,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from .directory import DirectoryTrace, open_trace
-from .errors import TraceError
-from .index import INDEX_FILE, Index, Shard, format_index
+from .errors import TraceError, printable
+from .index import INDEX_FILE, SCHEMA_FAMILY, Index, Shard, format_index, is_trace_file
 from .memory import check_gradients, check_names
 from .trace import DTYPES, Array, Trace, check_array, check_multipliers, check_parameters
 
@@ -62,10 +62,24 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise TraceError(
             target, "something of this name", "a new name", "Choose another name or ask to overwrite the trace."
         )
-    if not (target / INDEX_FILE).is_file():
-        raise TraceError(
-            target, "something that is no trace", "a trace to overwrite", "Choose another name or remove it yourself."
-        )
+    foreign = _foreign(target)
+    if foreign is not None:
+        raise TraceError(target, foreign, "a trace to overwrite", "Choose another name or remove it yourself.")
+
+
+def _foreign(target: Path) -> str | None:
+    """What keeps `target` from being a trace and nothing else, which alone may be removed; None where it is one.
+
+    A damaged trace is still one: only the schema is looked for in its index.
+    """
+    index_file = target / INDEX_FILE
+    if not index_file.is_file():
+        return "something that is no trace"
+    others = sorted(entry.name for entry in target.iterdir() if not is_trace_file(entry.name))
+    if others:
+        return f"a directory that holds '{printable(others[0])}' besides"
+    with index_file.open("rb") as stream:
+        return None if SCHEMA_FAMILY in stream.read(1000) else f"an {INDEX_FILE} that is no trace's"
 
 
 def _write_files(trace: Trace, folder: Path, target: Path, steps_per_shard: int) -> None:

@@ -13,6 +13,7 @@ from optconform.conformance.traces import MemoryTrace, Parameter
 from optconform.reference.schedules import Schedule
 
 RECORDED_ON = "2026-11-22"
+"""Date in the provenance of the shipped traces, to be renewed with them. Today's would change their digest daily."""
 N_STEPS = 60
 """Steps of the shipped traces. Schedules are laid out over these, however few steps are recorded."""
 

@@ -116,6 +116,17 @@ def test_environment_that_is_set_already_stays(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "variable", "value"),
+    [("tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH", "true"), ("jax", "XLA_PYTHON_CLIENT_PREALLOCATE", "false")],
+)
+def test_frameworks_leave_each_other_memory_of_the_gpu(monkeypatch, name, variable, value):
+    """One process runs them all; each would otherwise take most of the device with its first array."""
+    monkeypatch.delenv(variable, raising=False)
+    frameworks.prepare_environment(FRAMEWORKS[name])
+    assert os.environ[variable] == value
+
+
+@pytest.mark.parametrize(
     ("asked", "found"),
     [("cpu", "cpu"), ("cpu:0", "cpu"), ("gpu", "gpu:0"), ("cuda", "gpu:0"), ("cuda:1", "gpu:1"), ("gpu:1", "gpu:1")],
 )

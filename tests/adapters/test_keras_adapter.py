@@ -318,6 +318,21 @@ def test_count_kept_as_a_plain_number_is_saved(parameters, gradients):
         np.testing.assert_array_equal(value, expected[name])
 
 
+def test_attribute_that_did_not_exist_when_saving_is_gone_after_restoring(parameters, gradients):
+    class Counts(keras.optimizers.SGD):
+        def apply(self, grads, trainable_variables=None):
+            self.t = getattr(self, "t", 0) + 1
+            super().apply([g / self.t for g in grads], trainable_variables)
+
+    optimizer = build(Counts, parameters, lr=0.05)
+    saved = optimizer.snapshot()
+    expected = run(optimizer, gradients)
+    optimizer.restore(saved)
+    assert not hasattr(optimizer.optimizer, "t")
+    for name, value in run(optimizer, gradients).items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
 def test_constructor_that_raises(parameters):
     with pytest.raises(BuildFailed, match=r"keras.optimizers:SGD: the constructor raised ValueError: `momentum`"):
         build("SGD", parameters, momentum=2.0)

@@ -6,7 +6,7 @@ import pytest
 jax = pytest.importorskip("jax")
 optax = pytest.importorskip("optax")
 
-from optconform.adapters.errors import BuildFailed, NotReplayable, StepFailed, UnknownOption  # noqa: E402
+from optconform.adapters.errors import BuildFailed, MissingDevice, NotReplayable, StepFailed, UnknownOption  # noqa: E402
 from optconform.adapters.optax_jax import OptaxAdapter  # noqa: E402
 from optconform.adapters.targets import load_target, target_from_object  # noqa: E402
 
@@ -242,3 +242,17 @@ def test_shipped_chains_by_hand():
     # Adam on g = 4: one sign step, theta 3.9; g = 0.95, m = (2 + 0.95)/2 = 1.475, v = (8 + 0.9025)/2, over 3/4 each
     second = 3.9 - 0.1 * (1.475 / 0.75) / np.sqrt(4.45125 / 0.75)
     assert path_of("adam_l2", b1=0.5, b2=0.5, eps=1e-30) == pytest.approx([3.9, second], rel=1e-14)
+
+
+def test_device_that_jax_platforms_leaves_out(monkeypatch, parameters):
+    found = jax.devices
+
+    def devices(kind=None):
+        if kind == "cpu":
+            raise RuntimeError("Unknown backend cpu")
+        return found(kind)
+
+    monkeypatch.setattr(jax, "devices", devices)
+    assert "cpu" not in OptaxAdapter().devices()
+    with pytest.raises(MissingDevice, match="jax has no device 'cpu'"):
+        build("optax:sgd", parameters, lr=0.05)

@@ -1,6 +1,7 @@
 """From names to targets, with every way to be wrong."""
 
 import collections
+import pathlib
 import sys
 
 import pytest
@@ -172,3 +173,19 @@ def test_callable_object_as_target():
             return collections.namedtuple("T", "init update")(lambda params: (), lambda g, s, p=None: (g, s))
 
     assert target_from_object(Factory()).framework == "jax"
+
+
+def test_file_name_that_no_file_system_takes():
+    with pytest.raises(TargetError, match=r"a\.py does not exist"):
+        load_target(f"{'a' * 300}.py:Mine")
+
+
+def test_file_that_cannot_be_read(python_file, monkeypatch):
+    path = python_file(NUMPY_OPTIMIZER)
+
+    def refuse(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "read_text", refuse)
+    with pytest.raises(TargetError, match=r"target\.py cannot be read: PermissionError: .*Permission denied"):
+        load_target(f"{path}:Mine")

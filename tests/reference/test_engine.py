@@ -182,6 +182,29 @@ def test_options_of_another_rule_are_refused(name, options, message):
         replay(RULES[name], THETA, read_block, options, MULTIPLIERS)
 
 
+@pytest.mark.parametrize("block_size", [0, -5])
+def test_blocks_of_nothing_are_refused(block_size):
+    """A negative size would go over no block at all and hand back theta_0."""
+    with pytest.raises(ValueError, match=f"block_size = {block_size}, but a block must hold at least one coordinate"):
+        replay(ADAMW, THETA, read_block, OPTIONS, MULTIPLIERS, block_size=block_size)
+
+
+@pytest.mark.parametrize("amsgrad", AMSGrad)
+def test_engines_agree_on_what_overflow_leaves(amsgrad):
+    """With beta2 = 0 an infinite v becomes NaN in the next step, which no maximum may drop."""
+    pytest.importorskip("numba")
+    options = AdamWOptions(lr=0.1, beta2=0.0, amsgrad=amsgrad)
+    grads = np.array([[1e200, -1e200, 1.0], [1e-3, 1e200, 2.0], [1.0, 1.0, 1.0]])
+
+    def result(engine):
+        return replay(ADAMW, np.ones(3), lambda t, a, b: grads[t - 1, a:b], options, [1.0] * 3, engine=engine)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = result("numpy")
+    assert np.isnan(expected).tolist() == [True, True, False]
+    np.testing.assert_array_equal(result("compiled"), expected)
+
+
 def test_unknown_engine_is_refused():
     with pytest.raises(ValueError, match="engine = 'cython', but it must be one of 'auto', 'numpy', 'compiled'"):
         replay(ADAMW, THETA, read_block, OPTIONS, MULTIPLIERS, engine="cython")

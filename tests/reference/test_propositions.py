@@ -102,6 +102,24 @@ def test_separating_step_needs_both_positive(lr, weight_decay):
         adam_separating_step(lr=lr, weight_decay=weight_decay)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lr: sgd_decay_equals_l2(*random_case(), lr=lr, weight_decay=DECAY),
+        lambda lr: l2_coefficients_needed(np.ones(2), lr=lr, weight_decay=DECAY),
+        lambda lr: scale_adjusted_penalty(np.ones(2), np.ones(2), lr=lr, weight_decay=DECAY),
+    ],
+)
+def test_without_a_learning_rate_there_is_no_coefficient(call):
+    with pytest.raises(ValueError, match=r"lr = 0\.0, but it must be positive"):
+        call(0.0)
+
+
+def test_no_steps_are_no_evidence():
+    with pytest.raises(ValueError, match="there is no gradient"):
+        sgd_decay_equals_l2(*random_case(steps=0), lr=ALPHA, weight_decay=DECAY)
+
+
 def penalty_gradient(theta, s):
     """Central differences of the penalty, exact for a quadratic but for rounding."""
     h = 2.0**-4

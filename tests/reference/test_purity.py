@@ -16,7 +16,7 @@ from optconform.reference.rules import track, tracked_step
 
 IMPORTED = """
 import json, sys
-import numpy
+import numpy, numpy.typing
 packages = lambda: {name.partition(".")[0] for name in sys.modules}
 before = packages()
 import optconform.reference

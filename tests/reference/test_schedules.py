@@ -96,6 +96,15 @@ def test_invalid_arguments_are_named(beginning):
         INVALID[beginning]()
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: schedules.cosine_with_restarts(5, 0.5), lambda: next(schedules.restart_periods(5, 0.5))]
+)
+def test_shrinking_periods_are_refused(make):
+    """5 + 2.5 + 1.25 + ... is 10: no period would ever hold step 11."""
+    with pytest.raises(ValueError, match=r"growth = 0\.5, but it must be at least 1"):
+        make()
+
+
 def test_invalid_periods_are_refused_before_the_first_is_drawn():
     with pytest.raises(ValueError, match="growth = 0"):
         next(schedules.restart_periods(5, 0))

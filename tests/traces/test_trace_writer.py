@@ -46,6 +46,33 @@ def test_nothing_but_a_trace_is_ever_replaced(tools, tmp_path, make):
     assert path.is_file() or (path / "mine").exists()
 
 
+def test_a_directory_with_more_than_a_trace_in_it_is_not_replaced(tools, tmp_path):
+    path = tmp_path / "t"
+    write_trace(tools.tiny_trace(), path)
+    (path / "thesis.txt").write_text("mine")
+    with pytest.raises(TraceError, match=r"a directory that holds 'thesis\.txt' besides"):
+        write_trace(tools.tiny_trace(), path, overwrite=True)
+    assert (path / "thesis.txt").read_text() == "mine"
+    assert open_trace(path)
+
+
+def test_an_index_of_something_else_is_not_replaced(tools, tmp_path):
+    path = tmp_path / "site"
+    path.mkdir()
+    (path / "index.json").write_text('{"pages": []}')
+    with pytest.raises(TraceError, match=r"an index\.json that is no trace's"):
+        write_trace(tools.tiny_trace(), path, overwrite=True)
+    assert (path / "index.json").read_text() == '{"pages": []}'
+
+
+@pytest.mark.parametrize("damaged", ["index.json", "gradients-00001.safetensors"])
+def test_a_damaged_trace_can_be_replaced(tools, tmp_path, damaged):
+    path = tmp_path / "t"
+    write_trace(tools.tiny_trace(), path)
+    (path / damaged).write_bytes((path / damaged).read_bytes()[:40])
+    assert open_trace(write_trace(tools.tiny_trace(), path, overwrite=True).path)
+
+
 def test_the_directory_above_must_exist(tools, tmp_path):
     with pytest.raises(TraceError, match=r"Create .*above"):
         write_trace(tools.tiny_trace(), tmp_path / "above" / "t")
