@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from ..adapters.arrays import host_dtype
 from ..adapters.protocol import Cast
-
-_DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float64": np.float64}
 
 EVERYWHERE = "everywhere"
 BIAS_CORRECTION = "bias_correction"
@@ -18,7 +16,7 @@ BIAS_CORRECTION = "bias_correction"
 
 def rounded(value: float, dtype: str) -> float:
     """Return `value` rounded to `dtype`, as a Python float."""
-    return float(np.asarray(value, dtype=_DTYPES[dtype]))
+    return float(np.asarray(value, dtype=host_dtype(dtype)))
 
 
 def as_used(values: Mapping[str, Any], casts: Iterable[Cast], use: str = EVERYWHERE) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = _status_of(error)
         if known is None:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {str(error) or type(error).__name__}", err=True)
         return known
     return int(status or 0)
 
@@ -76,12 +76,14 @@ def _status_of(error: Exception) -> int | None:
     """Return the exit status of an error that is the user's to mend; None for a bug of ours."""
     from ...adapters.errors import MissingDevice, MissingFramework, TargetError
     from ..expectation import InvalidExpectation
-    from ..reports.output import OutputError
     from ..result import ExitStatus
     from ..traces import TraceError
 
-    if isinstance(error, TargetError | InvalidExpectation | TraceError | OutputError):
+    if isinstance(error, TargetError | InvalidExpectation | TraceError):
         return ExitStatus.USAGE
-    if isinstance(error, MissingFramework | MissingDevice):
+    if isinstance(error, MissingFramework | MissingDevice | MemoryError):
         return ExitStatus.COULD_NOT_RUN
+    # Files and folders that the user named, and nothing else, are what the commands open.
+    if isinstance(error, OSError):
+        return ExitStatus.USAGE
     return None

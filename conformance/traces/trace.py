@@ -12,20 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from ...adapters.arrays import HOST_DTYPES
 from .errors import TraceError, printable
 
 Array = NDArray[Any]
 
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "float64": np.dtype(np.float64),
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-}
+DTYPES: Mapping[str, np.dtype[Any]] = HOST_DTYPES
 """Name in a trace -> NumPy dtype. Values are stored as recorded, never converted."""
 
 MAX_DIMENSIONS = 32
@@ -130,7 +125,7 @@ def check_parameters(parameters: Sequence[Parameter], file: object) -> None:
                 file,
                 f"shape {printable(parameter.shape)}",
                 f"at most {MAX_DIMENSIONS} non-negative dimensions and fewer than 2**48 elements",
-                "The index is corrupt; record or copy the trace again.",
+                "Choose a smaller shape; if the index says so, it is corrupt: record or copy the trace again.",
                 name,
             )
         if parameter.dtype not in DTYPES:
