@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import platform
-import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,39 +15,25 @@ from .._version import __version__
 from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, StepFailed
 from .expectation import Expectation
 from .findings import Observations, findings_of, make_finding
-from .identify import Evidence, KindOfDecay, kind_of_decay
+from .identify import KindOfDecay
 from .law import Law, find_law
 from .matching import Matching, match_trajectory
-from .pairing import paired_steps, parameter_use
+from .rerun import rerun_command
 from .result import Check, Decay, Finding, Match, ParameterResult, Result, Separation, Verdict
 from .subject import Subject, initial_parameters
+from .trace_evidence import (
+    IDENTIFICATION_STEPS,
+    NAMED_KINDS,
+    READING_STEPS,
+    TraceEvidence,
+    at_own_values,
+    departure,
+    identify,
+    over_traces,
+    shared_reason,
+    shown_values,
+)
 from .traces import Trace
-
-IDENTIFICATION_STEPS = 16
-"""Steps of each trace in the paired runs; the trajectory is matched over all of them."""
-_READING_STEPS = 4
-"""Steps that show whether the step reads the parameters: trust ratios do in the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _TraceEvidence:
-    """What the paired runs over one trace say."""
-
-    trace: Trace
-    local: bool
-    kinds: Mapping[str, KindOfDecay]
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict over the parameters that the trace exercises; none if it exercises none.
-
-        One in which L2 changes nothing (a 0-d parameter whose gradient is normalised, say) agrees with L2:
-        fed with g + lambda*theta it does not move differently either.
-        """
-        kinds = [kind for kind in self.kinds.values() if kind.exercised]
-        if any(kind.verdict is Verdict.L2 for kind in kinds):
-            kinds = [kind for kind in kinds if not kind.unmoved_by_l2]
-        return common_verdict([kind.verdict for kind in kinds])
 
 
 def audit(
@@ -103,25 +87,39 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
             hyperparameters=dict(subject.hyperparameters),
             checks=(check, *_axis_checks(expectation, Decay(), Matching(Match()))),
         )
-    evidence = [_identify(subject, trace) for trace in traces]
-    verdict = _over_traces([each.verdict for each in evidence])
+    probe = subject.probe()
+    evidence = [identify(subject, trace, probe, IDENTIFICATION_STEPS) for trace in traces]
+    verdict = over_traces([each.verdict for each in evidence])
     law = _law(subject, evidence)
     matching = match_trajectory(subject, traces)
     kinds = {(each.trace.name, name): kind for each in evidence for name, kind in each.kinds.items()}
     dimensions = {(trace.name, each.name): len(each.shape) for trace in traces for each in trace.parameters}
+    settled = bool(matching.accepted) or verdict not in NAMED_KINDS
+    own = None if settled else at_own_values(subject, evidence, matching.held)
     findings = findings_of(
-        Observations(verdict, expectation, kinds, dimensions, law, matching, subject.documented_rule, blank.rerun)
+        Observations(
+            verdict,
+            expectation,
+            kinds,
+            dimensions,
+            law,
+            matching,
+            subject.documented_rule,
+            blank.rerun,
+            departure=departure(verdict, own, matching.held),
+        )
     )
     decay = law.decay if law else Decay()
     checks = (
         *(_kind_check(each, expectation) for each in evidence),
         _trajectory_check(verdict, matching, subject.documented_rule),
+        *_own_values_checks(verdict, own, matching.held),
         *_axis_checks(expectation, decay, matching),
     )
     return replace(
         blank,
         verdict=verdict,
-        reason=_reason(verdict, evidence),
+        reason=shared_reason(verdict, evidence),
         hyperparameters=plain_values(matching.held or subject.parity()),
         decay=decay,
         match=matching.match,
@@ -145,40 +143,7 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
     )
 
 
-def _identify(subject: Subject, trace: Trace) -> _TraceEvidence:
-    """Run the model-free tests on one trace."""
-    theta, probe = initial_parameters(trace), subject.probe()
-    use = parameter_use(subject, theta, trace.steps(_READING_STEPS), probe)
-    evidence = {name: Evidence() for name in theta}
-    steps = trace.steps(IDENTIFICATION_STEPS)
-    for paired in paired_steps(subject, theta, steps, probe, local=use.in_step, parameter_slots=use.slots):
-        for name, collected in evidence.items():
-            collected.add(paired, name)
-    return _TraceEvidence(
-        trace, use.in_step, {name: kind_of_decay(collected.steps) for name, collected in evidence.items()}
-    )
-
-
-def common_verdict(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the verdict over parameters: error, then inconclusive, then mixed, then what they have in common.
-
-    `equivalent` agrees with both `decoupled` and `l2`, since for such a parameter they are the same algebra.
-    """
-    for severe in (Verdict.ERROR, Verdict.INCONCLUSIVE):
-        if severe in verdicts or not verdicts:
-            return severe if severe in verdicts else Verdict.INCONCLUSIVE
-    kinds = set(verdicts)
-    if len(kinds) == 2 and Verdict.EQUIVALENT in kinds and kinds & {Verdict.DECOUPLED, Verdict.L2}:
-        kinds.remove(Verdict.EQUIVALENT)
-    return kinds.pop() if len(kinds) == 1 else Verdict.MIXED
-
-
-def _over_traces(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the verdict over traces: a trace that cannot tell does not undo one that can."""
-    return common_verdict([verdict for verdict in verdicts if verdict is not Verdict.INCONCLUSIVE])
-
-
-def _law(subject: Subject, evidence: Sequence[_TraceEvidence]) -> Law | None:
+def _law(subject: Subject, evidence: Sequence[TraceEvidence]) -> Law | None:
     """Find the law on the trace and parameter whose coefficient is known best; None where nothing is decoupled."""
     candidates = []
     for each in evidence:
@@ -193,17 +158,8 @@ def _law(subject: Subject, evidence: Sequence[_TraceEvidence]) -> Law | None:
     theta = initial_parameters(each.trace)
     applied_to = each.kinds[name].applied_to or "either"
     with_gradient = (step for step in each.trace.steps(IDENTIFICATION_STEPS) if step.gradients[name] is not None)
-    steps = list(itertools.islice(with_gradient, _READING_STEPS))
+    steps = list(itertools.islice(with_gradient, READING_STEPS))
     return find_law(subject, theta, steps, name, applied_to, local=each.local)
-
-
-def _reason(verdict: Verdict, evidence: Sequence[_TraceEvidence]) -> str:
-    """Return the sentence that explains the verdict: that of the first parameter that shares it."""
-    kinds = [kind for each in evidence for kind in each.kinds.values()]
-    if verdict is Verdict.MIXED:
-        shown = sorted({str(kind.verdict) for kind in kinds if kind.verdict is not Verdict.INCONCLUSIVE})
-        return f"parameters have different kinds: {', '.join(shown)}"
-    return next((kind.reason for kind in kinds if kind.verdict is verdict), "no trace has a step to judge")
 
 
 def _separation(verdict: Verdict, kinds: Mapping[tuple[str, str], KindOfDecay], matching: Matching) -> Separation:
@@ -238,7 +194,7 @@ _KIND_CODES = {Verdict.L2: "OC101", Verdict.IGNORED: "OC102"}
 _AXIS_CODES = {"law": "OC201", "order": "OC104", "epsilon": "OC302", "momentum": "OC304"}
 
 
-def _kind_check(evidence: _TraceEvidence, expectation: Expectation) -> Check:
+def _kind_check(evidence: TraceEvidence, expectation: Expectation) -> Check:
     found = evidence.verdict
     pairing = "local" if evidence.local else "global"
     exercised = sum(kind.exercised for kind in evidence.kinds.values())
@@ -260,7 +216,20 @@ def _trajectory_check(verdict: Verdict, matching: Matching, documented: str | No
         return Check("trajectory", "skipped", "no element to compare, or no rule of the reference to compare it with")
     if documented is not None:
         return Check("trajectory", "failed", f"{documented} is documented, but nothing matches", "OC301")
-    return Check("trajectory", "skipped", "follows none of the reference's rules, and none is documented for it")
+    rule, step = str(match.nearest).partition("[")[0], matching.first_violation.get("step")
+    nearest = f"; the nearest, {rule}, is left at step {step}" if step else ""
+    return Check("trajectory", "skipped", f"no rule of the reference fits, and none is documented for it{nearest}")
+
+
+def _own_values_checks(verdict: Verdict, own: TraceEvidence | None, held: Mapping[str, Any]) -> list[Check]:
+    """Return the check that the kind is the same at the user's own hyperparameters, where that was looked at."""
+    if own is None:
+        return []
+    name, where = f"own values[{own.trace.name}]", f"{shown_values(held)}, {own.trace.n_steps} steps"
+    if own.verdict is Verdict.INCONCLUSIVE:
+        return [Check(name, "skipped", f"{own.verdict} at {where}")]
+    outcome = "failed" if departure(verdict, own, held) else "passed"
+    return [Check(name, outcome, f"{own.verdict} at {where}", "OC301")]
 
 
 def _axis_checks(expectation: Expectation, decay: Decay, matching: Matching) -> list[Check]:
@@ -289,34 +258,3 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def versions(framework: Mapping[str, str]) -> dict[str, str]:
     """Return the versions that a result depends on: this package, Python, NumPy, and the framework's."""
     return {"optconform": __version__, "python": platform.python_version(), "numpy": np.__version__, **framework}
-
-
-def rerun_command(subject: Subject, trace_arguments: Sequence[str] | None, expectation: Expectation) -> str:
-    """Return the command line that runs exactly this audit again; empty where none can.
-
-    None can where a trace has no name, an option's value is no literal, or the target is local to a function.
-    """
-    values = {name: repr(value) for name, value in subject.hyperparameters.items()}
-    if trace_arguments is None or "<" in subject.target.spec or not all(map(_is_literal, values.values())):
-        return ""
-    words = ["optconform", "audit", subject.target.spec, "--framework", subject.target.framework]
-    for name, value in values.items():
-        words += ["--set", f"{name}={value}"]
-    for name, own in subject.target.renamed.items():
-        words += ["--map", f"{name}={own}"]
-    for trace in trace_arguments:
-        words += ["--trace", trace]
-    if subject.path:
-        words += ["--paths", subject.path]
-    if subject.device != "cpu":
-        words += ["--device", subject.device]
-    words += ["--expect", str(expectation)]
-    return shlex.join(words)
-
-
-def _is_literal(text: str) -> bool:
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return False
-    return True

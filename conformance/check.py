@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,14 @@ from .audit import audit, failed, versions
 from .builtin_targets import BUILTIN_TARGETS
 from .expectation import Expectation
 from .findings import make_finding
-from .result import ExitStatus, Result, Verdict, worst
+from .result import Counting, ExitStatus, Result, Verdict, worst
 from .subject import title_of
 from .traces import Trace
 
 SCHEMA = "optconform/check/1"
+
+
+_ALL = Counting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,11 @@ def run(
     traces: Sequence[Trace],
     *,
     trace_arguments: Sequence[str] = (),
-    counts: Callable[[str], bool] = lambda code: True,
+    counting: Counting = _ALL,
 ) -> Iterator[Result]:
     """Yield the result of each planned audit; one that cannot run yields the verdict `error`, and the rest go on.
 
-    `counts` says which codes count; the findings of others are left out. Raises `TargetError` where a
+    `counting` says which codes count; the findings of others are left out. Raises `TargetError` where a
     target or option does not exist: that is a mistake in the command, not a finding about an optimizer.
     """
     for planned in plan:
@@ -78,7 +81,7 @@ def run(
         except MissingFramework as error:
             yield failed(_unbuilt(planned), make_finding("OC901", str(error)))
             continue
-        yield audit(subject, traces, planned.expectation, trace_arguments).counting_only(counts)
+        yield audit(subject, traces, planned.expectation, trace_arguments).counting_only(counting)
 
 
 def _unbuilt(planned: PlannedAudit) -> Result:

@@ -136,7 +136,8 @@ _ROWS = (
         "OC301",
         "update-mismatch",
         _ERROR,
-        "the trajectory leaves the threshold of the rule that this class is documented to follow",
+        "the trajectory leaves the threshold of the rule that this class is documented to follow, or decay at the "
+        "user's own hyperparameters is of another kind than at the probe's",
         "Something besides the decay differs from the documented recurrence; the evidence says at which step.",
         "m / (sqrt(v) - eps)",
         "Look at the first step and element named, and at the hypothesis that came nearest.",

@@ -37,6 +37,8 @@ class Observations:
     documented_rule: str | None
     """The rule that this class is documented to follow, if it is one that is known."""
     rerun: str
+    departure: str | None = None
+    """What decay is instead at the user's own hyperparameters, where that is not the verdict."""
 
 
 def findings_of(observed: Observations) -> tuple[Finding, ...]:
@@ -165,7 +167,8 @@ def _decay_law(observed: Observations) -> Iterator[Finding]:
     if observed.law.decay.law is None:
         yield make_finding(
             "OC201",
-            "the law cannot be found: at half or twice the probe's learning rate or weight decay, decay does not show",
+            "the law cannot be found: at half or twice the probe's learning rate or weight decay, decay does not show "
+            "or is no multiple of theta",
             severity=Severity.WARNING,
             rerun=observed.rerun,
         )
@@ -211,6 +214,12 @@ def _update_mismatch(observed: Observations) -> Iterator[Finding]:
             f"that of {found.rule}",
             rerun=observed.rerun,
             found=found.rule,
+        )
+    if observed.departure:
+        yield make_finding(
+            "OC301",
+            f"decay is {observed.verdict} at the probe's hyperparameters, but {observed.departure}",
+            rerun=observed.rerun,
         )
     if wanted is None or wanted in accepted or not found.elements:
         return

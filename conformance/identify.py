@@ -209,10 +209,11 @@ def kind_of_decay(steps: Iterable[StepEvidence]) -> KindOfDecay:
         reason = "decay moves theta by a multiple of it, but it changes the optimizer's state too"
         return KindOfDecay(Verdict.OTHER, reason, enters_state=True, **figures)
     if any(per_step[target] <= 1.0 for target in DECOUPLED_TARGETS):
-        absent = sum(not step.fits[applied].measurable for step in steps)
+        with_gradient = [step for step in steps if step.has_gradient]
+        absent = sum(not step.fits[applied].measurable for step in with_gradient)
         reason = (
             "decay is a multiple of theta in every step, but the factor neither stays constant nor follows the "
-            f"learning rate; it is zero in {absent} of {len(steps)} steps"
+            "learning rate" + (f"; it is zero in {absent} of {len(with_gradient)} steps" if absent else "")
         )
         return KindOfDecay(Verdict.OTHER, reason, **figures)
     return KindOfDecay(Verdict.OTHER, "what decay does is neither a multiple of theta nor L2", **figures)

@@ -49,7 +49,7 @@ class Law:
 def find_law(
     subject: Subject, theta: Arrays, steps: Sequence[Step], parameter: str, applied_to: str, *, local: bool
 ) -> Law:
-    """Return the law that the decay of `parameter` obeys; its law is None where the coefficient cannot be measured.
+    """Return the law that the decay of `parameter` obeys; its law is None where it has no coefficient at some point.
 
     `steps` are a few steps of a trace in which the parameter has a gradient, reused as often as needed with
     multipliers of this function's own.
@@ -68,7 +68,8 @@ def find_law(
     by_wd = [fits(PROBE_LR, PROBE_WEIGHT_DECAY * scale, constant) for scale in _SCALES]
     scheduled = fits(PROBE_LR, PROBE_WEIGHT_DECAY, _SCHEDULE)
     grid = [*by_lr, *by_wd, scheduled]
-    if not all(points and all(fit.measurable for fit in points) for points in grid):
+    # A coefficient that is not measured, or not one number for the whole tensor, has no law.
+    if not all(points and all(fit.measurable and fit.ratio <= 1.0 for fit in points) for points in grid):
         return Law(Decay(applied_to=applied_to))
 
     for form in FORMS:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..adapters.protocol import MissingGradient
 from .casts import as_used
 from .subject import Arrays, Subject, read
 from .traces.trace import Step
@@ -89,7 +90,8 @@ def _global_steps(
     before = plain_before = substitute_before = theta
     for step in steps:
         lr = step.multiplier * hyperparameters["lr"]
-        substitute.step(with_l2_term(step.gradients, before, hyperparameters["weight_decay"]), lr)
+        fed = with_l2_term(step.gradients, before, hyperparameters["weight_decay"], substitute.missing_gradient)
+        substitute.step(fed, lr)
         plain.step(step.gradients, lr)
         decayed.step(step.gradients, lr)
         after, plain_after, substitute_after = read(decayed), read(plain), read(substitute)
@@ -118,7 +120,8 @@ def _local_steps(
         lr = step.multiplier * hyperparameters["lr"]
         start = decayed.snapshot()
         ends, states = [], []
-        for gradients in (step.gradients, with_l2_term(step.gradients, before, hyperparameters["weight_decay"])):
+        fed = with_l2_term(step.gradients, before, hyperparameters["weight_decay"], other.missing_gradient)
+        for gradients in (step.gradients, fed):
             other.restore(start)
             other.step(gradients, lr)
             ends.append(read(other))
@@ -154,12 +157,17 @@ def _differing(one: State, other: State, left_out: frozenset[str] = frozenset())
                 yield slot, name
 
 
-def with_l2_term(gradients: Gradients, theta: Arrays, weight_decay: float) -> dict[str, NDArray[Any] | None]:
-    """Return g + lambda*theta by parameter; a missing gradient stays missing."""
-    return {
-        name: None if grad is None else np.asarray(grad, dtype=np.float64) + weight_decay * theta[name]
-        for name, grad in gradients.items()
-    }
+def with_l2_term(
+    gradients: Gradients, theta: Arrays, weight_decay: float, missing: MissingGradient
+) -> dict[str, NDArray[Any] | None]:
+    """Return g + lambda*theta by parameter; a missing gradient stays missing where `missing` says it is skipped."""
+    fed: dict[str, NDArray[Any] | None] = {}
+    for name, grad in gradients.items():
+        if grad is not None:
+            fed[name] = np.asarray(grad, dtype=np.float64) + weight_decay * theta[name]
+        else:
+            fed[name] = weight_decay * theta[name] if missing is MissingGradient.ZERO else None
+    return fed
 
 
 def parameter_use(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -139,6 +139,23 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """Which codes count: those selected, or all, less those ignored."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def includes(self, code: str) -> bool:
+        """Whether findings of `code` count."""
+        return (not self.select or code in self.select) and code not in self.ignore
+
+    def added_to(self, command: str | None) -> str | None:
+        """Return `command` with the options that say the same; unchanged where there is no command."""
+        options = [f" --select {code}" for code in self.select] + [f" --ignore {code}" for code in self.ignore]
+        return command + "".join(options) if command else command
+
+
+@dataclass(frozen=True, slots=True)
 class Separation:
     """How surely the verdict stands: its own ratio (at most 1) and that of the nearest rival (far above 1)."""
 
@@ -197,21 +214,26 @@ class Result:
             return ExitStatus.UNDECIDED
         return ExitStatus.AS_EXPECTED
 
-    def counting_only(self, counts: Callable[[str], bool]) -> Result:
+    def counting_only(self, counting: Counting) -> Result:
         """Return the result with the findings of codes that do not count left out.
 
         A check that failed under such a code becomes one that was skipped: it is still shown, and it
-        neither fails nor passes.
+        neither fails nor passes. The rerun commands leave out the same.
         """
         return dataclasses.replace(
             self,
-            findings=tuple(finding for finding in self.findings if counts(finding.rule)),
+            findings=tuple(
+                dataclasses.replace(finding, rerun=counting.added_to(finding.rerun))
+                for finding in self.findings
+                if counting.includes(finding.rule)
+            ),
             checks=tuple(
                 dataclasses.replace(check, outcome="skipped", message=f"{check.message} ({check.code} ignored)")
-                if check.outcome == "failed" and check.code is not None and not counts(check.code)
+                if check.outcome == "failed" and check.code is not None and not counting.includes(check.code)
                 else check
                 for check in self.checks
             ),
+            rerun=counting.added_to(self.rerun) or "",
         )
 
     def to_json(self) -> dict[str, Any]:

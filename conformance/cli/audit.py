@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import counting, output_options, target_options, target_output_aside
+from .options import output_options, parse_counting, target_options, target_output_aside
 
 
 @click.command()
@@ -39,7 +39,7 @@ def audit(
     from ..reports.render import write_json, write_text
     from ..reports.text import print_audit
 
-    counts = counting(select, ignore)
+    counting = parse_counting(select, ignore)
     expectation = parse_expectation(DEFAULT_EXPECTATION if expected is None else expected)
     with target_output_aside():
         subject = make_subject(
@@ -50,7 +50,7 @@ def audit(
             option_names=dict(renamings),
             hyperparameters=dict(settings),
         )
-        result = run_audit(subject, open_traces(trace_names), expectation, trace_names).counting_only(counts)
+        result = run_audit(subject, open_traces(trace_names), expectation, trace_names).counting_only(counting)
     if output_format == "json":
         write_json(result.to_json(), output)
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import FRAMEWORKS, counting, output_options, target_options, target_output_aside
+from .options import FRAMEWORKS, output_options, parse_counting, target_options, target_output_aside
 
 
 @click.command()
@@ -39,13 +39,13 @@ def check(
     from ..reports.render import write_json, write_text
     from ..reports.text import print_check
 
-    counts = counting(select, ignore)
+    counting = parse_counting(select, ignore)
     plan, skipped = _plan(targets, framework, expected, how)
     _require(require, skipped)
     traces = open_traces(trace_names)
     titles = [planned.title for planned in plan]
     with target_output_aside():
-        results = tuple(tracked(run(plan, traces, trace_arguments=trace_names, counts=counts), titles))
+        results = tuple(tracked(run(plan, traces, trace_arguments=trace_names, counting=counting), titles))
     report = CheckReport(results, tuple(skipped))
     if output_format == "json":
         write_json(report.to_json(), output)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from ..result import Counting
+
     _ParamType = click.ParamType[Any]
 else:  # generic from click 8.3 on
     _ParamType = click.ParamType
@@ -91,14 +93,15 @@ output_options = _stack(
 """Where results go and in which form."""
 
 
-def counting(select: tuple[str, ...], ignore: tuple[str, ...]) -> Callable[[str], bool]:
+def parse_counting(select: tuple[str, ...], ignore: tuple[str, ...]) -> Counting:
     """Return which codes count under `--select` and `--ignore`; an unknown code is a usage error."""
     from ..codes import CODES
+    from ..result import Counting
 
     for code in (*select, *ignore):
         if code not in CODES:
             raise click.UsageError(f"unknown code {code!r}; `optconform rules` lists all")
-    return lambda code: (not select or code in select) and code not in ignore
+    return Counting(select, ignore)
 
 
 def target_output_aside() -> contextlib.AbstractContextManager[object]:

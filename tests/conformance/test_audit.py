@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from optconform.conformance.audit import audit, common_verdict
+from optconform.conformance.audit import audit
 from optconform.conformance.builtin_targets import documented_rule
 from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.result import Verdict
+from optconform.conformance.trace_evidence import common_verdict
 from optconform.conformance.traces import synthetic_trace
 
 ADAMW = "optconform.adapters.numpy_optimizers:AdamW"
@@ -45,7 +46,7 @@ def test_the_verdict_over_parameters(verdicts, common):
 def test_parameters_of_different_kinds_are_mixed_and_not_as_expected(run, zoo):
     result = run(zoo.SkipsBias)
     assert (result.verdict, int(result.exit_status)) == (V.MIXED, 1)
-    assert "decoupled, ignored" in result.reason
+    assert result.reason.endswith("decoupled ('w' of trace small), ignored ('b' of trace small)")
     assert {(each.name, each.verdict) for each in result.parameters} == {("w", V.DECOUPLED), ("b", V.IGNORED)}
 
 
@@ -240,6 +241,65 @@ def test_a_kind_that_changes_with_weight_decay_is_caught_by_the_trajectory(run, 
     assert "at the user's own the trajectory is that of sgd_l2" in result.findings[-2].message
     assert [check.outcome for check in result.checks] == ["passed", "failed"]
     assert int(run(zoo.SwitchesKind, weight_decay=0.2).exit_status) == 0
+
+
+class TestOwnHyperparameters:
+    """The probe decides the kind; what follows no rule of the reference is tried at the user's own values too."""
+
+    @pytest.mark.parametrize(("own", "status"), [(0.01, 1), (0.2, 0)])
+    def test_a_decay_that_is_ignored_below_a_threshold(self, run, zoo, own, status):
+        class Deaf(zoo.Plain):
+            def decay(self, name, theta, grad, lr):
+                return super().decay(name, theta, grad, lr) if self.weight_decay > 0.1 else 0.0
+
+        result = run(Deaf, weight_decay=own)
+        assert (result.verdict, int(result.exit_status)) == (V.DECOUPLED, status)
+        found = [finding for finding in result.findings if finding.rule == "OC301"]
+        assert len(found) == status
+        if found:
+            assert f"but ignored at the user's own lr=0.05, weight_decay={own}" in found[0].message
+            assert "own values[small]: ignored" in [f"{c.name}: {c.message.split()[0]}" for c in result.checks]
+
+    def test_a_decay_that_ends_after_the_steps_of_the_probe(self, run, zoo, make_trace):
+        class Ending(zoo.Plain):
+            def decay(self, name, theta, grad, lr):
+                return super().decay(name, theta, grad, lr) if self.count <= 16 else 0.0
+
+        result = run(Ending, make_trace(n_steps=24))
+        assert (result.verdict, int(result.exit_status)) == (V.DECOUPLED, 1)
+        assert "OC301" in {finding.rule for finding in result.findings}
+        assert int(run(Ending, make_trace(n_steps=16)).exit_status) == 0
+
+    def test_the_smallest_trace_that_decides_is_used(self, run, zoo, make_trace, small_trace):
+        idle = make_trace(n_steps=1, name="one-step")
+        large = make_trace(shapes={"w": (30, 40)}, name="large")
+        checks = {check.name: check for check in run(zoo.Plain, idle, large, small_trace).checks}
+        assert checks["own values[small]"].outcome == "passed"
+        assert not {"own values[one-step]", "own values[large]"} & checks.keys()
+
+    @pytest.mark.parametrize("name", [None, "Sign", "SkipsBias"])
+    def test_it_is_left_out_where_a_rule_fits_or_no_kind_was_named(self, run, zoo, name):
+        result = run(ADAMW if name is None else getattr(zoo, name))
+        assert not any(check.name.startswith("own values") for check in result.checks)
+
+    def test_a_decay_below_rounding_accuses_nobody(self, run, zoo):
+        result = run(zoo.Plain, weight_decay=1e-14)
+        assert int(result.exit_status) == 0
+        assert [check.outcome for check in result.checks if check.name == "own values[small]"] == ["skipped"]
+
+
+def test_a_trajectory_that_leaves_its_rule_says_where(run, make_trace):
+    from optconform.adapters.numpy_optimizers import AdamW
+
+    class Late(AdamW):
+        def step(self, params, grads, lr):
+            moved = super().step(params, grads, lr)
+            self.count = getattr(self, "count", 0) + 1
+            return {name: value * 1.001 for name, value in moved.items()} if self.count == 8 else moved
+
+    result = run(Late, make_trace(n_steps=10), expect="any")
+    messages = [check.message for check in result.checks if check.name == "trajectory"]
+    assert messages[0].endswith("the nearest, adamw, is left at step 8")
 
 
 def test_a_documented_rule_that_is_not_followed_fails(run, monkeypatch, zoo):

@@ -265,3 +265,4 @@ def test_select_and_ignore_decide_what_counts(run):
     assert run(*arguments, "--select", "OC302")[0] == 0
     assert run(*arguments, "--select", "OC201")[0] == 1
     assert run(*arguments, "--select", "OC201", "--ignore", "OC201")[0] == 0
+    assert "--ignore OC201" in run(*arguments, "--ignore", "OC201")[1].splitlines()[-1]  # the rerun command

@@ -89,6 +89,12 @@ def test_an_unsteady_factor_is_explained(judge, zoo, small_trace):
     reason = judge(zoo.EveryOtherStep, small_trace)["w"].reason
     assert "neither stays constant nor follows the learning rate" in reason
     assert "zero in 3 of 6 steps" in reason
+    assert judge(zoo.GradientNorm, small_trace)["w"].reason.endswith("nor follows the learning rate")
+
+
+def test_steps_without_gradient_are_not_counted_where_decay_is_absent(judge, zoo, make_trace):
+    sparse = make_trace(n_steps=8, missing={(2, "w"), (5, "w")})
+    assert judge(zoo.EveryOtherStep, sparse)["w"].reason.endswith("it is zero in 3 of 6 steps")
 
 
 def test_coefficients_are_lr_times_wd_at_probe_values(judge, zoo, small_trace):

@@ -124,3 +124,15 @@ def test_the_law_is_found_where_the_first_gradients_are_missing(subject_of, zoo,
     trace = make_trace(n_steps=9, missing={(step, name) for step in range(1, 6) for name in ("w", "b")})
     result = audit(subject_of(zoo.Plain), [trace], parse_expectation("decoupled,law=lr*wd"))
     assert (result.decay.law, int(result.exit_status)) == ("lr*wd", 0)
+
+
+def test_a_decay_that_is_no_multiple_of_theta_elsewhere_has_no_law(found, zoo):
+    class OnlyAtTheProbe(zoo.Plain):
+        def decay(self, name, theta, grad, lr):
+            return lr * self.weight_decay * (theta if lr == 0.05 else 1.0)
+
+    result = found(OnlyAtTheProbe)
+    assert result.decay.law is None
+    assert [(each.rule, str(each.severity)) for each in result.findings if each.rule == "OC201"] == [
+        ("OC201", "warning")
+    ]

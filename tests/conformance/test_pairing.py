@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from optconform.adapters.protocol import MissingGradient
 from optconform.conformance.audit import audit
 from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.pairing import paired_steps, parameter_use, with_l2_term
@@ -109,11 +110,39 @@ def test_the_parameters_given_are_not_changed(subject_of, zoo, small_trace):
     assert all(np.array_equal(theta[name], before[name]) for name in theta)
 
 
-def test_a_missing_gradient_stays_missing_in_the_run_fed_with_l2():
-    fed = with_l2_term({"a": np.ones(2, np.float32), "b": None}, {"a": np.full(2, 4.0), "b": np.ones(2)}, 0.5)
-    assert fed["b"] is None
+@pytest.mark.parametrize(
+    ("missing", "filled"),
+    [
+        (MissingGradient.SKIPPED, None),
+        (MissingGradient.SKIPPED_SHARED_COUNT, None),
+        (MissingGradient.ZERO, [0.5, 0.5]),
+    ],
+)
+def test_a_missing_gradient_is_fed_with_l2_only_where_it_counts_as_zeros(missing, filled):
+    gradients = {"a": np.ones(2, np.float32), "b": None}
+    fed = with_l2_term(gradients, {"a": np.full(2, 4.0), "b": np.ones(2)}, 0.5, missing)
+    assert (None if fed["b"] is None else fed["b"].tolist()) == filled
     assert fed["a"].dtype == np.float64
     assert fed["a"].tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_l2_is_found_where_missing_gradients_count_as_zeros(subject_of, zoo, make_trace, monkeypatch, local):
+    monkeypatch.setattr("optconform.adapters.numpy_array.NumPyOptimizer.missing_gradient", MissingGradient.ZERO)
+
+    class Filling(zoo.MomentumL2):
+        """Takes a missing gradient for zeros; with `local`, its step reads theta besides."""
+
+        def step(self, params, grads, lr):
+            filled = {name: np.zeros_like(params[name]) if grad is None else grad for name, grad in grads.items()}
+            return super().step(params, filled, lr)
+
+        def update(self, name, theta, grad, lr):
+            return super().update(name, theta, grad, lr) - (0.01 * lr * np.sin(theta) if local else 0.0)
+
+    sparse = make_trace(n_steps=8, missing={(3, "w"), (4, "b"), (6, "w")})
+    result = audit(subject_of(Filling), [sparse], parse_expectation("l2"))
+    assert (result.verdict, int(result.exit_status)) == (Verdict.L2, 0)
 
 
 def test_a_target_that_refuses_zero_is_built_with_none(subject_of, zoo, small_trace):

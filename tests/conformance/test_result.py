@@ -7,6 +7,7 @@ import pytest
 
 from optconform.conformance.result import (
     Check,
+    Counting,
     ExitStatus,
     Finding,
     Match,
@@ -65,22 +66,25 @@ class TestIgnoring:
     def test_an_ignored_finding_no_longer_counts(self):
         failing = result(Verdict.L2, (FAILED, PASSED), (finding(Severity.ERROR),))
         assert int(failing.exit_status) == 1
-        ignored = failing.counting_only(lambda code: code != "OC101")
+        ignored = failing.counting_only(Counting(ignore=("OC101",)))
         assert (int(ignored.exit_status), ignored.findings) == (0, ())
+        assert Counting(("OC1",), ("OC2",)).added_to("optconform audit t") == (
+            "optconform audit t --select OC1 --ignore OC2"
+        )
         assert ignored.checks[0].outcome == "skipped"
         assert ignored.checks[0].message.endswith("(OC101 ignored)")
 
     def test_what_is_ignored_does_not_pass(self):
         only = result(Verdict.L2, (FAILED,), (finding(Severity.ERROR),))
-        assert int(only.counting_only(lambda code: False).exit_status) == 4
+        assert int(only.counting_only(Counting(select=("OC905",))).exit_status) == 4
 
     def test_a_check_without_code_cannot_be_ignored(self):
         uncoded = result(Verdict.OTHER, (Check("kind[t]", "failed", "m"), PASSED))
-        assert int(uncoded.counting_only(lambda code: False).exit_status) == 1
+        assert int(uncoded.counting_only(Counting(select=("OC905",))).exit_status) == 1
 
     def test_what_could_not_run_stays_so(self):
         error = result(Verdict.ERROR, (), (finding(Severity.ERROR, "OC901"),))
-        assert int(error.counting_only(lambda code: False).exit_status) == 3
+        assert int(error.counting_only(Counting(select=("OC905",))).exit_status) == 3
 
 
 def test_json_holds_no_number_that_json_has_not():

@@ -1,0 +1,128 @@
+"""What the paired runs over whole traces say: a kind of decay for each parameter, and the verdict they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .identify import Evidence, KindOfDecay, kind_of_decay
+from .pairing import paired_steps, parameter_use
+from .result import Verdict
+from .subject import Subject, initial_parameters
+from .traces import Trace
+
+IDENTIFICATION_STEPS = 16
+"""Steps of each trace in the paired runs; the trajectory is matched over all of them."""
+READING_STEPS = 4
+"""Steps that show whether the step reads the parameters: trust ratios do in the first."""
+
+_PAIRED = ("lr", "weight_decay")
+"""Hyperparameters that paired runs cannot do without."""
+NAMED_KINDS = (Verdict.DECOUPLED, Verdict.L2, Verdict.EQUIVALENT, Verdict.IGNORED)
+"""Verdicts that name one kind, which another contradicts; `other` and `mixed` leave room for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvidence:
+    """What the paired runs over one trace say."""
+
+    trace: Trace
+    local: bool
+    kinds: Mapping[str, KindOfDecay]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict over the parameters that the trace exercises; none if it exercises none.
+
+        One in which L2 changes nothing (a 0-d parameter whose gradient is normalised, say) agrees with L2:
+        fed with g + lambda*theta it does not move differently either.
+        """
+        kinds = [kind for kind in self.kinds.values() if kind.exercised]
+        if any(kind.verdict is Verdict.L2 for kind in kinds):
+            kinds = [kind for kind in kinds if not kind.unmoved_by_l2]
+        return common_verdict([kind.verdict for kind in kinds])
+
+
+def identify(subject: Subject, trace: Trace, values: Mapping[str, Any], n_steps: int) -> TraceEvidence:
+    """Run the model-free tests on the first `n_steps` of one trace, at the hyperparameters `values`.
+
+    `values` hold canonical `lr` and `weight_decay` among the others. Raises what building and stepping raise.
+    """
+    theta = initial_parameters(trace)
+    use = parameter_use(subject, theta, trace.steps(READING_STEPS), values)
+    evidence = {name: Evidence() for name in theta}
+    steps = trace.steps(n_steps)
+    for paired in paired_steps(subject, theta, steps, values, local=use.in_step, parameter_slots=use.slots):
+        for name, collected in evidence.items():
+            collected.add(paired, name)
+    return TraceEvidence(
+        trace, use.in_step, {name: kind_of_decay(collected.steps) for name, collected in evidence.items()}
+    )
+
+
+def common_verdict(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict over parameters: error, then inconclusive, then mixed, then what they have in common.
+
+    `equivalent` agrees with both `decoupled` and `l2`, since for such a parameter they are the same algebra.
+    """
+    if not verdicts:
+        return Verdict.INCONCLUSIVE
+    for severe in (Verdict.ERROR, Verdict.INCONCLUSIVE):
+        if severe in verdicts:
+            return severe
+    kinds = set(verdicts)
+    if len(kinds) == 2 and Verdict.EQUIVALENT in kinds and kinds & {Verdict.DECOUPLED, Verdict.L2}:
+        kinds.remove(Verdict.EQUIVALENT)
+    return kinds.pop() if len(kinds) == 1 else Verdict.MIXED
+
+
+def over_traces(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict over traces: a trace that cannot tell does not undo one that can."""
+    return common_verdict([verdict for verdict in verdicts if verdict is not Verdict.INCONCLUSIVE])
+
+
+def shared_reason(verdict: Verdict, evidence: Sequence[TraceEvidence]) -> str:
+    """Return the sentence that explains the verdict: that of the first parameter that shares it.
+
+    Where parameters may differ (`mixed`, `other`, `inconclusive`) it names one for each kind.
+    """
+    first: dict[Verdict, tuple[str, str]] = {}
+    for each in evidence:
+        for name, kind in each.kinds.items():
+            first.setdefault(kind.verdict, (kind.reason, f"{name!r} of trace {each.trace.name}"))
+    if verdict is Verdict.MIXED:
+        kinds = sorted(kind for kind in first if kind is not Verdict.INCONCLUSIVE)
+        return "parameters have different kinds: " + ", ".join(f"{kind} ({first[kind][1]})" for kind in kinds)
+    if verdict not in first:
+        return "no trace has a step to judge"
+    reason, where = first[verdict]
+    return reason if verdict in NAMED_KINDS else f"{reason} ({where})"
+
+
+def at_own_values(subject: Subject, evidence: Sequence[TraceEvidence], held: Mapping[str, Any]) -> TraceEvidence | None:
+    """Run the model-free tests at the user's own hyperparameters, over every step of one trace.
+
+    That is the smallest of those that decided; None where none did, or where the optimizer holds no number for
+    lr or weight_decay. It is what is left to try where no rule of the reference vouches for these hyperparameters.
+    """
+    decided = [each.trace for each in evidence if each.verdict is not Verdict.INCONCLUSIVE]
+    own = {name: held.get(name) for name in _PAIRED}
+    if not decided or not all(isinstance(value, int | float) for value in own.values()):
+        return None
+    trace = min(decided, key=lambda trace: trace.n_steps * sum(parameter.size for parameter in trace.parameters))
+    return identify(subject, trace, {**subject.parity(), **own}, trace.n_steps)
+
+
+def departure(verdict: Verdict, own: TraceEvidence | None, held: Mapping[str, Any]) -> str | None:
+    """Return how decay at the user's own hyperparameters departs from `verdict`; None where it does not."""
+    if own is None or own.verdict is Verdict.INCONCLUSIVE:
+        return None
+    if common_verdict([verdict, own.verdict]) is not Verdict.MIXED:
+        return None
+    return f"{own.verdict} at the user's own {shown_values(held)}: {shared_reason(own.verdict, [own])}"
+
+
+def shown_values(held: Mapping[str, Any]) -> str:
+    """Return those of `held` that paired runs use, as text."""
+    return ", ".join(f"{name}={held[name]:.6g}" for name in _PAIRED)
