@@ -126,13 +126,12 @@ def test_the_law_is_found_where_the_first_gradients_are_missing(subject_of, zoo,
     assert (result.decay.law, int(result.exit_status)) == ("lr*wd", 0)
 
 
-def test_a_decay_that_is_no_multiple_of_theta_elsewhere_has_no_law(found, zoo):
+def test_a_decay_that_is_no_multiple_of_theta_elsewhere_has_no_law(subject_of, zoo, make_trace):
     class OnlyAtTheProbe(zoo.Plain):
         def decay(self, name, theta, grad, lr):
             return lr * self.weight_decay * (theta if lr == 0.05 else 1.0)
 
-    result = found(OnlyAtTheProbe)
-    assert result.decay.law is None
-    assert [(each.rule, str(each.severity)) for each in result.findings if each.rule == "OC201"] == [
-        ("OC201", "warning")
-    ]
+    result = audit(subject_of(OnlyAtTheProbe), [make_trace()], parse_expectation("any"))
+    assert (result.verdict, result.decay.applied_to, result.decay.law) == ("decoupled", "previous", None)
+    law = next(finding for finding in result.findings if finding.rule == "OC201")
+    assert (law.severity, "no multiple of theta" in law.message) == ("warning", True)
