@@ -24,6 +24,7 @@ from .subject import Subject, initial_parameters
 from .trace_evidence import (
     IDENTIFICATION_STEPS,
     NAMED_KINDS,
+    OWN_VALUES_STEPS,
     READING_STEPS,
     TraceEvidence,
     at_own_values,
@@ -225,7 +226,8 @@ def _own_values_checks(verdict: Verdict, own: TraceEvidence | None, held: Mappin
     """Return the check that the kind is the same at the user's own hyperparameters, where that was looked at."""
     if own is None:
         return []
-    name, where = f"own values[{own.trace.name}]", f"{shown_values(held)}, {own.trace.n_steps} steps"
+    steps = min(own.trace.n_steps, OWN_VALUES_STEPS)
+    name, where = f"own values[{own.trace.name}]", f"{shown_values(held)}, {steps} steps"
     if own.verdict is Verdict.INCONCLUSIVE:
         return [Check(name, "skipped", f"{own.verdict} at {where}")]
     outcome = "failed" if departure(verdict, own, held) else "passed"

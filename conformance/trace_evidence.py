@@ -14,6 +14,9 @@ from .traces import Trace
 
 IDENTIFICATION_STEPS = 16
 """Steps of each trace in the paired runs; the trajectory is matched over all of them."""
+OWN_VALUES_STEPS = 256
+"""Most steps of the paired runs at the user's own values. Paired evidence is kept step by step and compared pair by
+pair, so it has a limit that a trace has not."""
 READING_STEPS = 4
 """Steps that show whether the step reads the parameters: trust ratios do in the first."""
 
@@ -101,7 +104,7 @@ def shared_reason(verdict: Verdict, evidence: Sequence[TraceEvidence]) -> str:
 
 
 def at_own_values(subject: Subject, evidence: Sequence[TraceEvidence], held: Mapping[str, Any]) -> TraceEvidence | None:
-    """Run the model-free tests at the user's own hyperparameters, over every step of one trace.
+    """Run the model-free tests at the user's own hyperparameters, over up to 256 steps of one trace.
 
     That is the smallest of those that decided; None where none did, or where the optimizer holds no number for
     lr or weight_decay. It is what is left to try where no rule of the reference vouches for these hyperparameters.
@@ -111,7 +114,7 @@ def at_own_values(subject: Subject, evidence: Sequence[TraceEvidence], held: Map
     if not decided or not all(isinstance(value, int | float) for value in own.values()):
         return None
     trace = min(decided, key=lambda trace: trace.n_steps * sum(parameter.size for parameter in trace.parameters))
-    return identify(subject, trace, {**subject.parity(), **own}, trace.n_steps)
+    return identify(subject, trace, {**subject.parity(), **own}, OWN_VALUES_STEPS)
 
 
 def departure(verdict: Verdict, own: TraceEvidence | None, held: Mapping[str, Any]) -> str | None:

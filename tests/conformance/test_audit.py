@@ -1,5 +1,7 @@
 """Audits as a whole: verdicts over parameters and traces, errors, odd traces, odd names."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -315,3 +317,18 @@ def test_which_rule_is_documented():
     assert documented_rule("torch.optim:Adam", {"decoupled_weight_decay": True}) == "adamw"
     assert documented_rule("torch.optim:Adam", {"maximize": True}) is None
     assert documented_rule("mine:Adam", {}) is None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_memory_does_not_grow_with_the_steps(run, zoo, make_trace, known):
+    def peak(n_steps):
+        trace = make_trace({"w": (50,)}, n_steps)
+        tracemalloc.start()
+        try:
+            assert run(ADAMW if known else zoo.Plain, trace).verdict is V.DECOUPLED
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(8)  # what is imported and cached at first
+    assert peak(900) < peak(300) + 900 * 50  # an eighth of the gradients of the longer trace
