@@ -105,6 +105,21 @@ def constructor_arguments(target: Target, hyperparameters: Mapping[str, Any]) ->
     return arguments
 
 
+def canonical_hyperparameters(target: Target, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `hyperparameters` with those under their canonical name that were given under the target's own.
+
+    `learning_rate` becomes `lr` where that is the option `lr` means; a pair (`betas`) stays one. For names
+    that `constructor_arguments` takes.
+    """
+    signature = signature_of(target)
+    canonical = {place: name for name in ALIASES if (place := _place(target, name, signature)) is not None}
+    places = {name: _place(target, name, signature) for name in hyperparameters}
+    return {
+        name if (place := places[name]) is None else canonical.get(place, name): value
+        for name, value in hyperparameters.items()
+    }
+
+
 def canonical_values(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `values`, keyed by the target's own option names, under canonical names.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..adapters.frameworks import load_adapter
-from ..adapters.options import constructor_arguments
+from ..adapters.options import canonical_hyperparameters, constructor_arguments
 from ..adapters.targets import load_target, target_from_object
 from . import audit as _audit
 from .builtin_targets import documented_rule
@@ -92,13 +92,13 @@ def make_subject(
     """Find `target` and return it as a subject; see `audit` for the arguments and errors."""
     load = load_target if isinstance(target, str) else target_from_object
     found = load(target, framework, option_names)
-    options = dict(hyperparameters or {})
-    adapter = load_adapter(found.framework)
-    subject = Subject(found, adapter, options, device, path, documented_rule(found.spec, options))
+    given = dict(hyperparameters or {})
     for renamed in found.renamed:
         constructor_arguments(found, {renamed: None})
-    constructor_arguments(found, subject.hyperparameters)
-    return subject
+    constructor_arguments(found, given)
+    options = canonical_hyperparameters(found, given)
+    adapter = load_adapter(found.framework)
+    return Subject(found, adapter, options, device, path, documented_rule(found.spec, options))
 
 
 def open_traces(traces: Sequence[str | Trace] = ()) -> list[Trace]:

@@ -22,8 +22,8 @@ PROBE_WEIGHT_DECAY = 0.5
 PROBE_BETA2 = 0.99
 """At these the wrong kind is 1e3 thresholds and more away even in float32; at lr 1e-3, wd 1e-2 it can drown."""
 
-_BETA2_OPTIONS = ("beta2", "betas", "b2", "beta_2")
-"""Names under which a user may have set beta2; then the probe leaves it."""
+_BETA2_NAMES = ("beta2", "betas")
+"""Names under which beta2 may be among the user's hyperparameters; then the probe leaves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Subject:
     target: Target
     adapter: Adapter
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    """Under canonical names where there is one, whatever the target calls them."""
     device: str = "cpu"
     path: str | None = None
     documented_rule: str | None = None
@@ -64,7 +65,7 @@ class Subject:
             values["weight_decay"] = PROBE_WEIGHT_DECAY
         # A target that takes any keyword shows no default, and may have no betas at all.
         named = isinstance(default_of(self.target, "beta2"), int | float)
-        if named and not any(name in self.hyperparameters for name in _BETA2_OPTIONS):
+        if named and not any(name in self.hyperparameters for name in _BETA2_NAMES):
             values["beta2"] = PROBE_BETA2
         return values
 

@@ -6,6 +6,7 @@ from optconform.adapters.errors import TargetError, UnknownOption
 from optconform.adapters.option_names import ALIASES, Element
 from optconform.adapters.options import (
     accepts,
+    canonical_hyperparameters,
     canonical_values,
     constructor_arguments,
     default_of,
@@ -234,3 +235,23 @@ def test_held_values_are_read_from_the_object_first():
 
     held = held_values(target(keras_adamw, "tensorflow"), {"learning_rate": 0.5, "beta_1": 0.75}, Built())
     assert held == {"lr": 0.5, "weight_decay": 0.25, "beta1": 0.75, "beta2": 0.999, "eps": 0.125}
+
+
+def own_names(learning_rate, b2=0.9, wd=0.0): ...
+
+
+def both_names(lr, momentum=0.0, mu=0.0, cycle=3): ...
+
+
+@pytest.mark.parametrize(
+    ("factory", "given", "canonical"),
+    [
+        (own_names, {"learning_rate": 1, "b2": 2, "wd": 3}, ("lr", "beta2", "weight_decay")),
+        (torch_adamw, {"lr": 1, "betas": (0.5, 0.6)}, ("lr", "betas")),
+        (both_names, {"mu": 1, "momentum": 2, "cycle": 3}, ("mu", "momentum", "cycle")),
+    ],
+)
+def test_own_names_become_canonical_where_they_mean_the_same_option(factory, given, canonical):
+    renamed = canonical_hyperparameters(target(factory), given)
+    assert tuple(renamed) == canonical
+    assert constructor_arguments(target(factory), renamed) == constructor_arguments(target(factory), given)

@@ -266,3 +266,9 @@ def test_select_and_ignore_decide_what_counts(run):
     assert run(*arguments, "--select", "OC201")[0] == 1
     assert run(*arguments, "--select", "OC201", "--ignore", "OC201")[0] == 0
     assert "--ignore OC201" in run(*arguments, "--ignore", "OC201")[1].splitlines()[-1]  # the rerun command
+
+
+def test_options_may_be_set_under_the_names_that_the_target_gives_them(run, target):
+    spec = target(PLAIN.replace("weight_decay=0.0):", "wd=0.0):").replace("= weight_decay", "= wd"))
+    status, document = as_json(run, "audit", spec, *TRACE, "--set", "wd=0.1")
+    assert (status, document["verdict"], document["hyperparameters"]["weight_decay"]) == (0, "decoupled", 0.1)
