@@ -97,6 +97,7 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
     dimensions = {(trace.name, each.name): len(each.shape) for trace in traces for each in trace.parameters}
     settled = bool(matching.accepted) or verdict not in NAMED_KINDS
     own = None if settled else at_own_values(subject, evidence, matching.held)
+    departs = departure(verdict, own, matching.held)
     findings = findings_of(
         Observations(
             verdict,
@@ -107,14 +108,14 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
             matching,
             subject.documented_rule,
             blank.rerun,
-            departure=departure(verdict, own, matching.held),
+            departure=departs,
         )
     )
     decay = law.decay if law else Decay()
     checks = (
         *(_kind_check(each, expectation) for each in evidence),
         _trajectory_check(verdict, matching, subject.documented_rule),
-        *_own_values_checks(verdict, own, matching.held),
+        *_own_values_checks(own, matching.held, departs=departs is not None),
         *_axis_checks(expectation, decay, matching),
     )
     return replace(
@@ -222,7 +223,7 @@ def _trajectory_check(verdict: Verdict, matching: Matching, documented: str | No
     return Check("trajectory", "skipped", f"no rule of the reference fits, and none is documented for it{nearest}")
 
 
-def _own_values_checks(verdict: Verdict, own: TraceEvidence | None, held: Mapping[str, Any]) -> list[Check]:
+def _own_values_checks(own: TraceEvidence | None, held: Mapping[str, Any], *, departs: bool) -> list[Check]:
     """Return the check that the kind is the same at the user's own hyperparameters, where that was looked at."""
     if own is None:
         return []
@@ -230,8 +231,7 @@ def _own_values_checks(verdict: Verdict, own: TraceEvidence | None, held: Mappin
     name, where = f"own values[{own.trace.name}]", f"{shown_values(held)}, {steps} steps"
     if own.verdict is Verdict.INCONCLUSIVE:
         return [Check(name, "skipped", f"{own.verdict} at {where}")]
-    outcome = "failed" if departure(verdict, own, held) else "passed"
-    return [Check(name, outcome, f"{own.verdict} at {where}", "OC301")]
+    return [Check(name, "failed" if departs else "passed", f"{own.verdict} at {where}", "OC301")]
 
 
 def _axis_checks(expectation: Expectation, decay: Decay, matching: Matching) -> list[Check]:

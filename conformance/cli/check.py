@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import FRAMEWORKS, output_options, parse_counting, target_options, target_output_aside
+
+if TYPE_CHECKING:
+    from ..check import PlannedAudit
 
 
 @click.command()
@@ -41,7 +44,7 @@ def check(
 
     counting = parse_counting(select, ignore)
     plan, skipped = _plan(targets, framework, expected, how)
-    _require(require, skipped)
+    _require(require)
     traces = open_traces(trace_names)
     titles = [planned.title for planned in plan]
     with target_output_aside():
@@ -54,7 +57,9 @@ def check(
     return int(report.exit_status)
 
 
-def _plan(targets: tuple[str, ...], framework: str | None, expected: str | None, how: dict[str, Any]) -> Any:
+def _plan(
+    targets: tuple[str, ...], framework: str | None, expected: str | None, how: dict[str, Any]
+) -> tuple[list[PlannedAudit], list[str]]:
     """Return (planned audits, frameworks skipped because they are not installed)."""
     from ..api import DEFAULT_EXPECTATION
     from ..check import PlannedAudit, builtin_plan, split_by_installed
@@ -76,21 +81,20 @@ def _plan(targets: tuple[str, ...], framework: str | None, expected: str | None,
     return builtin_plan(wanted, how["device"]), missing
 
 
-def _require(required: tuple[str, ...], skipped: list[str]) -> None:
-    """Raise `MissingFramework` or `MissingDevice` unless everything required is there."""
+def _require(required: tuple[str, ...]) -> None:
+    """Raise `MissingFramework` or `MissingDevice` unless every framework and device required is there."""
+    from ...adapters.devices import resolve_device
     from ...adapters.errors import MissingDevice
     from ...adapters.frameworks import installed_frameworks, load_adapter
 
-    present = installed_frameworks()
-    devices = [name for name in required if name not in FRAMEWORKS]
     for name in required:
         if name in FRAMEWORKS:
             load_adapter(name)
-    if devices:
-        found = sorted({device for name in present if name not in skipped for device in load_adapter(name).devices()})
-        for device in devices:
-            wanted = "gpu:0" if device in ("cuda", "gpu") else device
-            if wanted not in found:
-                raise MissingDevice(
-                    f"--require {device}: no such framework or device; devices found: {', '.join(found)}"
-                )
+            continue
+        found = sorted({device for present in installed_frameworks() for device in load_adapter(present).devices()})
+        try:
+            resolve_device(name, found, "this machine", "")
+        except MissingDevice as error:
+            raise MissingDevice(
+                f"--require {name}: no such framework or device; devices found: {', '.join(found)}"
+            ) from error
