@@ -27,7 +27,7 @@ PATHS: Mapping[str, Mapping[str, Any] | None] = {"eager": None, "function": {}, 
 """Path -> options of `tf.function`, None for no `tf.function` at all."""
 
 CANONICAL_STATE: Mapping[str, str] = {"velocities": "v", "velocity_hats": "v_max"}
-"""Attribute that lists one variable per parameter -> canonical slot; `momentums` depends on the others."""
+"""Attribute that lists one variable per parameter -> canonical slot; for `momentums` see `read_state`."""
 
 _SCALARS = (bool, int, float, str, type(None))
 
@@ -130,6 +130,7 @@ class KerasOptimizer:
     """
 
     missing_gradient = MissingGradient.SKIPPED_SHARED_COUNT
+    computes_in: str | None = None
 
     def __init__(
         self,
@@ -145,6 +146,8 @@ class KerasOptimizer:
         """The optimizer itself, for checks that need the framework's own interface."""
         self.held = {name: _plain(value) for name, value in held.items() if name != "name"}
         self.casts = casts_of(built, dtype)
+        # Keras casts beta and the iteration to the variables' dtype before it takes the power.
+        self.scalars_in = dtype if dtype in ("float16", "bfloat16") else None
         self._spec = escape_control(target.spec)
         self._variables = dict(variables)
         self._shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -172,12 +175,13 @@ class KerasOptimizer:
     def read_state(self) -> dict[str, dict[str, Array]]:
         """Return copies of every attribute that lists one variable per parameter: slot -> name -> array.
 
-        `momentums` is `m` beside `velocities`, as in Adam, and `momentum` alone, as in SGD.
+        `momentums` is `m` beside `velocities`, as in Adam. Alone it keeps its name: Keras's SGD holds the buffer
+        with its sign turned, mu * buffer - lr * g, where the canonical `momentum` is mu * buffer + lr * g.
         """
         lists = {name.strip("_"): value for name, value in vars(self.optimizer).items() if self._is_slot(value)}
-        first_moment = {"momentums": "m" if "velocities" in lists else "momentum"}
+        canonical = {**CANONICAL_STATE, **({"momentums": "m"} if "velocities" in lists else {})}
         return {
-            (first_moment | dict(CANONICAL_STATE)).get(attribute, attribute): {
+            canonical.get(attribute, attribute): {
                 name: _value(variable)
                 for name, variable in zip(self._variables, value, strict=True)
                 if variable is not None

@@ -27,9 +27,11 @@ CANONICAL_STATE: Mapping[str, str] = {
     "v_max": "v_max",
     "momentum": "momentum",
     "momentum_buffer": "momentum",
-    "velocity": "momentum",
 }
-"""Attribute that maps parameter names to arrays (leading underscores dropped) -> canonical slot."""
+"""Attribute that maps parameter names to arrays (leading underscores dropped) -> canonical slot.
+
+A `velocity` is not among them: half of the code in the wild adds it to the parameters, with the sign turned.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class NumPyOptimizer:
 
     casts: tuple[Cast, ...] = ()
     missing_gradient = MissingGradient.SKIPPED
+    computes_in: str | None = None
+    scalars_in: str | None = None
 
     def __init__(
         self, target: Target, built: Any, parameters: dict[str, Array], dtype: str, held: Mapping[str, Any]
@@ -113,7 +117,9 @@ class NumPyOptimizer:
         """Apply one update. Raises `StepFailed` where it raises or does not return every parameter."""
         found = host_copies(present(gradients, self._shapes), self._dtype)
         every: dict[str, Array | None] = {name: found.get(name) for name in self._shapes}
-        with foreign_code(StepFailed, f"{self._spec}: step()"):
+        # What overflows or becomes NaN is found in the parameters; NumPy's warnings would say it once a line.
+        quiet = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+        with foreign_code(StepFailed, f"{self._spec}: step()"), quiet:
             returned = self.optimizer.step(dict(self._parameters), every, lr)
         self._parameters = self._checked(returned)
 
@@ -159,7 +165,8 @@ class NumPyOptimizer:
             )
         checked: dict[str, Array] = {}
         for name, shape in self._shapes.items():
-            with foreign_code(StepFailed, f"{self._spec}: reading {name!r} as step() returned it"):
+            reading = f"{self._spec}: reading {name!r} as step() returned it"
+            with foreign_code(StepFailed, reading), np.errstate(over="ignore"):
                 checked[name] = np.array(returned[name], dtype=host_dtype(self._dtype))
             if checked[name].shape != shape:
                 raise StepFailed(

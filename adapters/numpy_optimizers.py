@@ -24,7 +24,8 @@ class AdamW:
         v <- v + (1 - beta2)*(g*g - v)
         theta <- theta - lr*(m/(1 - beta1**t) / (sqrt(v)/sqrt(1 - beta2**t) + eps) + weight_decay*theta)
 
-    `t` counts the steps in which the parameter had a gradient. Arrays keep the dtype of the parameters.
+    `t` counts the steps in which the parameter had a gradient. Arrays keep the dtype of the parameters;
+    bfloat16 ones are stored so, but NumPy computes with them and a Python float in float32.
     """
 
     def __init__(self, weight_decay: float = 1e-2, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
@@ -50,8 +51,8 @@ class AdamW:
             v = v + (1 - self.beta2) * (grad * grad - v)
             m_hat = m / (1 - self.beta1**t)
             root = np.sqrt(v) / float(np.sqrt(1 - self.beta2**t))
-            updated[name] = theta - lr * (m_hat / (root + self.eps) + self.weight_decay * theta)
-            self.m[name], self.v[name], self.t[name] = m, v, t
+            updated[name] = _stored(theta - lr * (m_hat / (root + self.eps) + self.weight_decay * theta), theta)
+            self.m[name], self.v[name], self.t[name] = _stored(m, theta), _stored(v, theta), t
         return updated
 
 
@@ -61,7 +62,7 @@ class SGDW:
         b <- momentum*b + g      (the first step leaves b = g)
         theta <- theta - lr*b - lr*weight_decay*theta
 
-    Arrays keep the dtype of the parameters.
+    Arrays keep the dtype of the parameters, as in `AdamW`.
     """
 
     def __init__(self, weight_decay: float = 1e-2, momentum: float = 0.9) -> None:
@@ -78,6 +79,10 @@ class SGDW:
             theta = params[name]
             buffer = self.momentum_buffer.get(name)
             buffer = grad if buffer is None else self.momentum * buffer + grad
-            updated[name] = theta - lr * buffer - (lr * self.weight_decay) * theta
-            self.momentum_buffer[name] = buffer
+            updated[name] = _stored(theta - lr * buffer - (lr * self.weight_decay) * theta, theta)
+            self.momentum_buffer[name] = _stored(buffer, theta)
         return updated
+
+
+def _stored(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    return value.astype(like.dtype, copy=False)

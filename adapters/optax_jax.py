@@ -106,6 +106,8 @@ class OptaxOptimizer:
 
     casts: tuple[Cast, ...] = ()
     missing_gradient = MissingGradient.ZERO
+    computes_in: str | None = None
+    scalars_in: str | None = None
 
     def __init__(
         self,

@@ -64,6 +64,10 @@ class Optimizer(Protocol):
     casts: tuple[Cast, ...]
     """What is rounded on use although `held` reads back unrounded."""
     missing_gradient: MissingGradient
+    computes_in: str | None
+    """dtype in which a step is known to be computed where that is wider than the parameters'; None elsewhere."""
+    scalars_in: str | None
+    """dtype in which beta**t and other scalars are formed where that is narrower than float32; None elsewhere."""
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update. `lr` is the learning rate of this step, eta_t * alpha.
@@ -75,7 +79,12 @@ class Optimizer(Protocol):
         """Copies of the parameters (all, or those named), in their own dtype and shape."""
 
     def read_state(self) -> dict[str, dict[str, Array]]:
-        """Copies of the state: slot -> parameter name -> array. `m`, `v`, `v_max` and `momentum` are canonical."""
+        """Copies of the state: slot -> parameter name -> array. `m`, `v`, `v_max` and `momentum` are canonical.
+
+        `m` and `v` are Adam's moments without bias correction, `v_max` AMSGrad's maximum, `momentum` the buffer
+        b = mu*b + g (or mu*b + lr*g, the learning rate inside), which is subtracted from the parameters. Other
+        slots bear the framework's own names.
+        """
 
     def snapshot(self) -> Any:
         """Parameters and state, complete and detached from later steps.

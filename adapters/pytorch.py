@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from . import saved_attributes
-from .arrays import chosen, host_copies, host_dtype, pack
+from .arrays import HOST_DTYPES, chosen, host_copies, host_dtype, pack
 from .devices import resolve_device
 from .errors import BuildFailed, NotReplayable, StepFailed, UnknownOption, foreign_code
 from .options import accepts, canonical_values, constructor_arguments, held_values, names_of, without_unaccepted_lr
@@ -35,6 +35,8 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
     "fused": {"fused": True},
 }
 """Path -> constructor options that choose it; options that a target lacks are left out if False."""
+
+_SIXTEEN_BIT = ("float16", "bfloat16")
 
 _BOOKKEEPING = frozenset({"state", "param_groups", "defaults"})
 """Attributes of torch.optim.Optimizer that are saved on their own, or hold the constructor's arguments."""
@@ -107,8 +109,8 @@ class TorchAdapter:
 class TorchOptimizer:
     """A PyTorch optimizer over its own parameters."""
 
-    casts: tuple[Cast, ...] = ()
     missing_gradient = MissingGradient.SKIPPED
+    scalars_in: str | None = None
 
     def __init__(
         self, target: Target, built: Any, tensors: Mapping[str, Any], dtype: str, arguments: Mapping[str, Any]
@@ -129,6 +131,9 @@ class TorchOptimizer:
         ]
         self._first_attributes = saved_attributes.first_values(vars(built), self._anchors, self._skip | _BOOKKEEPING)
         self.held = self._read_held(target, arguments)
+        self.casts = self._read_casts()
+        # The fused kernels load 16-bit tensors, compute a whole step in float32, and round what they store.
+        self.computes_in = "float32" if dtype in _SIXTEEN_BIT and self.held.get("fused") is True else None
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update. A parameter without a gradient gets `grad = None`.
@@ -221,6 +226,12 @@ class TorchOptimizer:
         if hasattr(self.optimizer, "param_groups"):
             held |= canonical_values(target, group)
         return held
+
+    def _read_casts(self) -> tuple[Cast, ...]:
+        """Return the rounding of the learning rate of every step, where it is held as a tensor of another dtype."""
+        rates = (group.get(name) for group in self._groups() for name in self._lr_names)
+        dtypes = {str(rate.dtype).removeprefix("torch.") for rate in rates if isinstance(rate, torch.Tensor)}
+        return tuple(Cast("lr", dtype) for dtype in sorted((dtypes & HOST_DTYPES.keys()) - {"float64", self._dtype}))
 
 
 def _path_options(target: Target, path: str | None) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def audit(
     expect: str = DEFAULT_EXPECTATION,
     framework: str | None = None,
     device: str = "cpu",
+    dtype: str = "float64",
+    mode: str | None = None,
     path: str | None = None,
     traces: Sequence[str | Trace] = (),
     option_names: Mapping[str, str] | None = None,
@@ -36,11 +38,13 @@ def audit(
     `beta2`, `eps` and `momentum` may be given under these names whatever the target calls them, and
     `option_names` says which option is meant where the names do not tell. `traces` are traces, names of
     shipped ones or paths; by default all that are shipped. `path` chooses how a step is executed, such as
-    `eager` or `compiled`.
+    `eager` or `compiled`. `dtype` is the working precision, `float64`, `float32`, `bfloat16` or `float16`:
+    parameters and gradients are rounded to it, and the optimizer computes as it then does. `mode` is what the
+    reference takes over before every step, `theta-resync`, `free-run` or `full-resync`; it is chosen unless given.
 
-    Raises `TargetError` where the target or an option does not exist, `InvalidExpectation` or `TraceError`
-    for a bad expectation or trace, `MissingFramework` where the framework is not installed. An optimizer
-    that cannot be built or stepped is a result with the verdict `error`.
+    Raises `ValueError` for another dtype or mode, `TargetError` where the target or an option does not exist,
+    `InvalidExpectation` or `TraceError` for a bad expectation or trace, `MissingFramework` where the framework
+    is not installed. An optimizer that cannot be built or stepped is a result with the verdict `error`.
 
     >>> result = audit("optconform.adapters.numpy_optimizers:AdamW", weight_decay=0.1)
     >>> print(result.verdict, result.decay.law, result.match.rule)
@@ -51,6 +55,8 @@ def audit(
         target,
         framework=framework,
         device=device,
+        dtype=dtype,
+        mode=mode,
         path=path,
         option_names=option_names,
         hyperparameters=hyperparameters,
@@ -85,6 +91,8 @@ def make_subject(
     *,
     framework: str | None = None,
     device: str = "cpu",
+    dtype: str = "float64",
+    mode: str | None = None,
     path: str | None = None,
     option_names: Mapping[str, str] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
@@ -98,7 +106,7 @@ def make_subject(
     constructor_arguments(found, given)
     options = canonical_hyperparameters(found, given)
     adapter = load_adapter(found.framework)
-    return Subject(found, adapter, options, device, path, documented_rule(found.spec, options))
+    return Subject(found, adapter, options, device, path, documented_rule(found.spec, options), dtype, mode)
 
 
 def open_traces(traces: Sequence[str | Trace] = ()) -> list[Trace]:

@@ -13,18 +13,22 @@ import numpy as np
 
 from .._version import __version__
 from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, StepFailed
+from ..reference import RULES
+from .checks import axis_checks, kind_check, own_values_checks, probe_checks, separation, trajectory_check
+from .effective_decay import EffectiveDecay, law_of_match, left_of_decay
 from .expectation import Expectation
-from .findings import Observations, findings_of, make_finding
-from .identify import KindOfDecay
+from .findings import findings_of
+from .held_constants import asked_for
 from .law import Law, find_law
 from .matching import Matching, match_trajectory
+from .observations import Observations, make_finding
+from .replaying import OnStep
 from .rerun import rerun_command
-from .result import Check, Decay, Finding, Match, ParameterResult, Result, Separation, Verdict
-from .subject import Subject, initial_parameters
+from .result import Check, Decay, Decision, Finding, ParameterResult, Result, Verdict
+from .subject import Subject
 from .trace_evidence import (
     IDENTIFICATION_STEPS,
     NAMED_KINDS,
-    OWN_VALUES_STEPS,
     READING_STEPS,
     TraceEvidence,
     at_own_values,
@@ -32,20 +36,24 @@ from .trace_evidence import (
     identify,
     over_traces,
     shared_reason,
-    shown_values,
 )
 from .traces import Trace
 
 
 def audit(
-    subject: Subject, traces: Sequence[Trace], expectation: Expectation, trace_arguments: Sequence[str] | None = ()
+    subject: Subject,
+    traces: Sequence[Trace],
+    expectation: Expectation,
+    trace_arguments: Sequence[str] | None = (),
+    on_step: OnStep | None = None,
 ) -> Result:
     """Return what `subject` does with weight decay on `traces`, held against `expectation`.
 
     Decoupling, substitution and law are decided at probe hyperparameters, the trajectory is matched at the
     user's own. `trace_arguments` are the traces as the user named them, for the command that reruns this: none
     for the default ones, None where they have no names and no command can rerun it. An optimizer that cannot be
-    built or stepped yields the verdict `error` with its finding.
+    built or stepped yields the verdict `error` with its finding. `on_step` is called after each step of a replay
+    over whole traces, with the step's number.
     """
     start = time.perf_counter()
     rerun = rerun_command(subject, trace_arguments, expectation)
@@ -64,7 +72,7 @@ def audit(
         rerun=rerun,
     )
     try:
-        result = _audited(subject, traces, expectation, blank)
+        result = _audited(subject, traces, expectation, blank, on_step)
     except (BuildFailed, MissingDevice, MissingFramework) as error:
         result = failed(blank, make_finding("OC901", str(error), rerun=rerun))
     except StepFailed as error:
@@ -77,7 +85,9 @@ def failed(blank: Result, finding: Finding) -> Result:
     return replace(blank, verdict=Verdict.ERROR, reason=finding.message, findings=(finding,))
 
 
-def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation, blank: Result) -> Result:
+def _audited(
+    subject: Subject, traces: Sequence[Trace], expectation: Expectation, blank: Result, on_step: OnStep | None
+) -> Result:
     if not subject.has_weight_decay:
         reason = "the target has no weight-decay option"
         check = Check("option", "passed" if expectation.met_by(Verdict.NONE) else "failed", reason)
@@ -86,16 +96,26 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
             verdict=Verdict.NONE,
             reason=reason,
             hyperparameters=dict(subject.hyperparameters),
-            checks=(check, *_axis_checks(expectation, Decay(), Matching(Match()))),
+            checks=(check, *axis_checks(expectation, Decay(), (), Verdict.NONE)),
         )
     probe = subject.probe()
     evidence = [identify(subject, trace, probe, IDENTIFICATION_STEPS) for trace in traces]
-    verdict = over_traces([each.verdict for each in evidence])
     law = _law(subject, evidence)
-    matching = match_trajectory(subject, traces)
+    matching = match_trajectory(subject, traces, on_step=on_step)
+    # In float64 the paired runs decide the kind; below it the trajectory at the probe's values helps them.
+    probed = None
+    if subject.dtype != "float64":
+        probed = match_trajectory(subject, traces, probe, on_step=on_step)
+    verdict, reason = _verdict(evidence, probed)
+    by_trajectory = probed is not None and verdict is not over_traces([each.verdict for each in evidence])
+    if law is None and by_trajectory and probed is not None:
+        law = law_of_match(probed.match)
     kinds = {(each.trace.name, name): kind for each in evidence for name, kind in each.kinds.items()}
     dimensions = {(trace.name, each.name): len(each.shape) for trace in traces for each in trace.parameters}
-    settled = bool(matching.accepted) or verdict not in NAMED_KINDS
+    effective = left_of_decay(subject, verdict, evidence, law, (probed or matching).match)
+    # Where rounding leaves nothing of the decay, the user's own values have no kind to tell.
+    nothing_left = isinstance(effective, EffectiveDecay) and effective.lost
+    settled = bool(matching.accepted) or nothing_left or by_trajectory or verdict not in NAMED_KINDS
     own = None if settled else at_own_values(subject, evidence, matching.held)
     departs = departure(verdict, own, matching.held)
     findings = findings_of(
@@ -109,39 +129,81 @@ def _audited(subject: Subject, traces: Sequence[Trace], expectation: Expectation
             subject.documented_rule,
             blank.rerun,
             departure=departs,
+            dtype=subject.dtype,
+            asked=asked_for(subject),
+            user_set=frozenset(subject.hyperparameters),
+            effective=effective,
         )
     )
-    decay = law.decay if law else Decay()
+    decay = replace(
+        law.decay if law else Decay(),
+        effective_ratio=effective.ratio if isinstance(effective, EffectiveDecay) else None,
+        effective_note=None if effective is None else str(effective),
+    )
+    matchings = (matching,) if probed is None else (matching, probed)
     checks = (
-        *(_kind_check(each, expectation) for each in evidence),
-        _trajectory_check(verdict, matching, subject.documented_rule),
-        *_own_values_checks(own, matching.held, departs=departs is not None),
-        *_axis_checks(expectation, decay, matching),
+        *(kind_check(each, expectation) for each in evidence),
+        *probe_checks(verdict, probed, expectation),
+        trajectory_check(verdict, matching, subject.documented_rule),
+        *own_values_checks(own, matching.held, departs=departs is not None),
+        *axis_checks(expectation, decay, matchings, verdict),
     )
     return replace(
         blank,
         verdict=verdict,
-        reason=shared_reason(verdict, evidence),
+        reason=reason,
         hyperparameters=plain_values(matching.held or subject.parity()),
         decay=decay,
         match=matching.match,
-        separation=_separation(verdict, kinds, matching),
-        parameters=tuple(
-            ParameterResult(
-                trace=each.trace.name,
-                name=parameter.name,
-                shape=parameter.shape,
-                verdict=each.kinds[parameter.name].verdict,
-                steps=each.kinds[parameter.name].steps,
-                coefficient=tuple(fit.coefficient for fit in each.kinds[parameter.name].fits),
-                decoupling_ratio=each.kinds[parameter.name].decoupling_ratio,
-                substitution_ratio=each.kinds[parameter.name].substitution_ratio,
-            )
-            for each in evidence
-            for parameter in each.trace.parameters
-        ),
+        probe_match=None if probed is None else probed.match,
+        separation=separation(verdict, kinds, probed if by_trajectory and probed is not None else matching),
+        parameters=_parameters(evidence),
         findings=findings,
         checks=checks,
+    )
+
+
+def _verdict(evidence: Sequence[TraceEvidence], probed: Matching | None) -> tuple[Verdict, str]:
+    """Return the verdict and its reason: of the paired runs or, where rounding drowns them, of the trajectory.
+
+    The paired runs cannot tell in 16 bits what 16 roundings of a parameter may do from a decay of 2.5%; the
+    bound of a rule knows which roundings there are, and can.
+    """
+    verdict = over_traces([each.verdict for each in evidence])
+    reason = shared_reason(verdict, evidence)
+    if verdict is not Verdict.INCONCLUSIVE or probed is None or probed.match.rule is None:
+        return verdict, reason
+    match = probed.match
+    if match.decision is Decision.CANNOT_TELL:
+        memoryless = all(getattr(each.options, "momentum", None) == 0.0 for each in probed.accepted)
+        algebra = "the trajectory fits decoupled decay and L2, which are the same algebra without momentum"
+        return (Verdict.EQUIVALENT, algebra) if memoryless else (verdict, reason)
+    decoupled = probed.accepted[0].rule.decoupled
+    other = tuple(rule.name for rule in RULES.values() if rule.decoupled is not decoupled)
+    rivals = [ratio for name, ratio in match.rivals.items() if name.startswith(other)]
+    far = f", every rule of the other kind {min(rivals):.2g} bounds or more outside its own" if rivals else ""
+    reason = (
+        f"rounding drowns the paired runs, but the trajectory stays inside the bound of {match.rule} "
+        f"({match.bound_ratio:.2g}){far}"
+    )
+    return Verdict.DECOUPLED if decoupled else Verdict.L2, reason
+
+
+def _parameters(evidence: Sequence[TraceEvidence]) -> tuple[ParameterResult, ...]:
+    """Return what the paired runs say of every parameter."""
+    return tuple(
+        ParameterResult(
+            trace=each.trace.name,
+            name=parameter.name,
+            shape=parameter.shape,
+            verdict=each.kinds[parameter.name].verdict,
+            steps=each.kinds[parameter.name].steps,
+            coefficient=tuple(fit.coefficient for fit in each.kinds[parameter.name].fits),
+            decoupling_ratio=each.kinds[parameter.name].decoupling_ratio,
+            substitution_ratio=each.kinds[parameter.name].substitution_ratio,
+        )
+        for each in evidence
+        for parameter in each.trace.parameters
     )
 
 
@@ -157,99 +219,11 @@ def _law(subject: Subject, evidence: Sequence[TraceEvidence]) -> Law | None:
     if not candidates:
         return None
     _, each, name = min(candidates, key=lambda candidate: candidate[0])
-    theta = initial_parameters(each.trace)
+    theta = subject.initial_parameters(each.trace)
     applied_to = each.kinds[name].applied_to or "either"
     with_gradient = (step for step in each.trace.steps(IDENTIFICATION_STEPS) if step.gradients[name] is not None)
     steps = list(itertools.islice(with_gradient, READING_STEPS))
     return find_law(subject, theta, steps, name, applied_to, local=each.local)
-
-
-def _separation(verdict: Verdict, kinds: Mapping[tuple[str, str], KindOfDecay], matching: Matching) -> Separation:
-    """Return own ratio and nearest rival: of the matched rule, else of the model-free test that passed."""
-    match = matching.match
-    if match.rule is not None:
-        apart = {name: ratio for name, ratio in match.rivals.items() if ratio > 1.0}
-        nearest = min(apart, key=lambda name: apart[name]) if apart else None
-        return Separation(match.bound_ratio, nearest, apart[nearest] if nearest else None)
-    decided = [kind for kind in kinds.values() if kind.verdict is verdict]
-    decoupling = max((kind.decoupling_ratio for kind in decided if kind.decoupling_ratio is not None), default=None)
-    substitution = max(
-        (kind.substitution_ratio for kind in decided if kind.substitution_ratio is not None), default=None
-    )
-    match verdict:
-        case Verdict.DECOUPLED:
-            return Separation(decoupling, _L2_TEST, substitution)
-        case Verdict.L2:
-            return Separation(substitution, _DECOUPLING_TEST, decoupling)
-        case Verdict.IGNORED:
-            return Separation(0.0, _L2_TEST, substitution)
-        case Verdict.OTHER if decoupling is not None and substitution is not None:
-            # No hypothesis is accepted; the rival is the one that comes nearest.
-            name = _DECOUPLING_TEST if decoupling <= substitution else _L2_TEST
-            return Separation(None, name, min(decoupling, substitution))
-    return Separation()
-
-
-_L2_TEST = "l2 (substitution test)"
-_DECOUPLING_TEST = "decoupled (decoupling test)"
-_KIND_CODES = {Verdict.L2: "OC101", Verdict.IGNORED: "OC102"}
-_AXIS_CODES = {"law": "OC201", "order": "OC104", "epsilon": "OC302", "momentum": "OC304"}
-
-
-def _kind_check(evidence: TraceEvidence, expectation: Expectation) -> Check:
-    found = evidence.verdict
-    pairing = "local" if evidence.local else "global"
-    exercised = sum(kind.exercised for kind in evidence.kinds.values())
-    of_all = "" if exercised == len(evidence.kinds) else f" of {len(evidence.kinds)}"
-    message = f"{found} over {exercised}{of_all} parameters, {pairing} pairing"
-    if found is Verdict.INCONCLUSIVE:
-        return Check(f"kind[{evidence.trace.name}]", "skipped", message)
-    met = expectation.met_by(found)
-    return Check(f"kind[{evidence.trace.name}]", "passed" if met else "failed", message, _KIND_CODES.get(found))
-
-
-def _trajectory_check(verdict: Verdict, matching: Matching, documented: str | None) -> Check:
-    match = matching.match
-    if match.rule is not None:
-        sound = (documented is None or documented in matching.rules) and not matching.contradicts(verdict)
-        message = f"{match.elements} elements inside the threshold of {match.rule}, worst ratio {match.bound_ratio:.2g}"
-        return Check("trajectory", "passed" if sound else "failed", message, "OC301")
-    if not match.elements:
-        return Check("trajectory", "skipped", "no element to compare, or no rule of the reference to compare it with")
-    if documented is not None:
-        return Check("trajectory", "failed", f"{documented} is documented, but nothing matches", "OC301")
-    rule, step = str(match.nearest).partition("[")[0], matching.first_violation.get("step")
-    nearest = f"; the nearest, {rule}, is left at step {step}" if step else ""
-    return Check("trajectory", "skipped", f"no rule of the reference fits, and none is documented for it{nearest}")
-
-
-def _own_values_checks(own: TraceEvidence | None, held: Mapping[str, Any], *, departs: bool) -> list[Check]:
-    """Return the check that the kind is the same at the user's own hyperparameters, where that was looked at."""
-    if own is None:
-        return []
-    steps = min(own.trace.n_steps, OWN_VALUES_STEPS)
-    name, where = f"own values[{own.trace.name}]", f"{shown_values(held)}, {steps} steps"
-    if own.verdict is Verdict.INCONCLUSIVE:
-        return [Check(name, "skipped", f"{own.verdict} at {where}")]
-    return [Check(name, "failed" if departs else "passed", f"{own.verdict} at {where}", "OC301")]
-
-
-def _axis_checks(expectation: Expectation, decay: Decay, matching: Matching) -> list[Check]:
-    """Return one check for each axis that something is expected of."""
-    found = {
-        "law": decay.law,
-        "order": decay.applied_to,
-        "epsilon": matching.match.epsilon,
-        "momentum": matching.match.momentum,
-    }
-    checks = []
-    for axis, value in found.items():
-        wanted = getattr(expectation, axis)
-        if wanted is not None:
-            met = value == wanted or (axis == "order" and value == "either")
-            message = f"{value or 'undetermined'}, expected {wanted}"
-            checks.append(Check(axis, "passed" if met else "failed", message, _AXIS_CODES[axis]))
-    return checks
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from .api import make_subject
 from .audit import audit, failed, versions
 from .builtin_targets import BUILTIN_TARGETS
 from .expectation import Expectation
-from .findings import make_finding
+from .observations import make_finding
+from .replaying import OnStep
 from .result import Counting, ExitStatus, Result, Verdict, worst
 from .subject import title_of
 from .traces import Trace
@@ -34,17 +35,21 @@ class PlannedAudit:
     device: str = "cpu"
     path: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = "float64"
+    mode: str | None = None
 
     @property
     def title(self) -> str:
-        """The target with its options and path, as tables and progress show it."""
-        return title_of(self.spec, self.options, self.path)
+        """The target with its options, path and dtype, as tables and progress show it."""
+        return title_of(self.spec, self.options, self.path, self.dtype)
 
 
-def builtin_plan(frameworks: Sequence[str], device: str = "cpu") -> list[PlannedAudit]:
-    """Return the audits of the built-in optimizers of `frameworks`."""
+def builtin_plan(
+    frameworks: Sequence[str], device: str = "cpu", dtype: str = "float64", mode: str | None = None
+) -> list[PlannedAudit]:
+    """Return the audits of the built-in optimizers of `frameworks`, in working precision `dtype`."""
     return [
-        PlannedAudit(row.spec, row.expectation, row.options, row.framework, device, row.path)
+        PlannedAudit(row.spec, row.expectation, row.options, row.framework, device, row.path, dtype=dtype, mode=mode)
         for row in BUILTIN_TARGETS
         if row.framework in frameworks
     ]
@@ -62,10 +67,12 @@ def run(
     *,
     trace_arguments: Sequence[str] = (),
     counting: Counting = _ALL,
+    on_step: OnStep | None = None,
 ) -> Iterator[Result]:
     """Yield the result of each planned audit; one that cannot run yields the verdict `error`, and the rest go on.
 
-    `counting` says which codes count; the findings of others are left out. Raises `TargetError` where a
+    `counting` says which codes count; the findings of others are left out. `on_step` is called after each step of
+    a replay over a whole trace. Raises `TargetError` where a
     target or option does not exist: that is a mistake in the command, not a finding about an optimizer.
     """
     for planned in plan:
@@ -74,6 +81,8 @@ def run(
                 planned.spec,
                 framework=planned.framework,
                 device=planned.device,
+                dtype=planned.dtype,
+                mode=planned.mode,
                 path=planned.path,
                 option_names=planned.renamed,
                 hyperparameters=planned.options,
@@ -81,7 +90,7 @@ def run(
         except MissingFramework as error:
             yield failed(_unbuilt(planned), make_finding("OC901", str(error)))
             continue
-        yield audit(subject, traces, planned.expectation, trace_arguments).counting_only(counting)
+        yield audit(subject, traces, planned.expectation, trace_arguments, on_step).counting_only(counting)
 
 
 def _unbuilt(planned: PlannedAudit) -> Result:
@@ -93,6 +102,7 @@ def _unbuilt(planned: PlannedAudit) -> Result:
         expected=str(planned.expectation),
         reason="",
         device=planned.device,
+        dtype=planned.dtype,
         path=planned.path,
         versions=versions({}),
         hyperparameters=dict(planned.options),

@@ -133,6 +133,18 @@ _ROWS = (
         "Compute the coefficient from the learning rate of the step itself.",
     ),
     Code(
+        "OC204",
+        "lost-decay",
+        _WARNING,
+        "rounding in the working precision changes the decay by more than 10%; an error where nothing is left of it at "
+        "hyperparameters the user set",
+        "A decay of c = lr*wd a step is lost where c is below half an ulp of 1: 3e-8 in float32; in bfloat16 .002, "
+        "that is, at every usual setting. Just above that it is up to three times too strong.",
+        "optconform audit torch.optim:AdamW --set lr=1e-6 --set weight_decay=0.02 --dtype float32",
+        "Keep master weights in a wider format, raise lr*wd, apply a decay of k*c in every k-th step, or round "
+        "stochastically.",
+    ),
+    Code(
         "OC301",
         "update-mismatch",
         _ERROR,
@@ -177,10 +189,23 @@ _ROWS = (
         "OC305",
         "rounded-hyperparameter",
         _WARNING,
-        "a hyperparameter is used in lower precision than the parameters have",
+        "a hyperparameter is held or used in lower precision than the parameters have",
         "In float64, a learning rate that passed through float32 is off by up to 6e-8 of itself, and so is every step.",
-        "optconform audit keras.optimizers:AdamW",
-        "Choose values that float32 holds exactly, or do not rely on more than float32.",
+        "optconform audit keras.optimizers:AdamW; or torch.optim.AdamW(params, lr=torch.tensor(1e-3)) over float64 "
+        "parameters",
+        "Choose values that the narrower format holds exactly, give tensors of the parameters' dtype, or do not rely "
+        "on more than the narrower format.",
+    ),
+    Code(
+        "OC306",
+        "degenerate-constant",
+        _WARNING,
+        "eps rounds to 0, or a decay rate (beta1, beta2, momentum) to 1, in the working precision",
+        "Without eps, an element that has had no gradient yet is 0/0. A rate that rounds to 1 makes an average that "
+        "never forgets: v*beta2 rounds back to v, so v only grows and the steps only shrink.",
+        "eps=1e-8 in float16, where the smallest number is 6e-8; beta2=.999 in bfloat16, where 1 follows .996",
+        "Keep the state in float32, or choose constants that the format holds: eps of 1e-7 or more in float16, beta2 "
+        "of at most .99 in bfloat16.",
     ),
     Code(
         "OC409",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .codes import CODES
-from .expectation import Expectation
+from . import precision_findings
+from .checks import left_at
 from .hypotheses import Hypothesis
-from .identify import DECOUPLED_TARGETS, Fit, KindOfDecay
-from .law import Law
-from .matching import Matching
+from .identify import DECOUPLED_TARGETS, Fit
+from .observations import Observations, make_finding
 from .result import Finding, Severity, Verdict
 
 SCHEDULE_WORDS = {
@@ -22,38 +20,10 @@ SCHEDULE_WORDS = {
 """`Decay.follows_schedule` in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observations:
-    """Everything an audit measured, before it is judged against what was expected."""
-
-    verdict: Verdict
-    expectation: Expectation
-    kinds: Mapping[tuple[str, str], KindOfDecay]
-    """By (trace, parameter)."""
-    dimensions: Mapping[tuple[str, str], int]
-    """Number of dimensions, by (trace, parameter)."""
-    law: Law | None
-    matching: Matching
-    documented_rule: str | None
-    """The rule that this class is documented to follow, if it is one that is known."""
-    rerun: str
-    departure: str | None = None
-    """What decay is instead at the user's own hyperparameters, where that is not the verdict."""
-
-
 def findings_of(observed: Observations) -> tuple[Finding, ...]:
     """Return every finding, in the order of the codes."""
     found = [finding for finder in FINDERS for finding in finder(observed)]
     return tuple(sorted(found, key=lambda finding: finding.rule))
-
-
-def make_finding(
-    code: str, message: str, *, rerun: str | None = None, severity: Severity | None = None, **more: Any
-) -> Finding:
-    """Return the finding of `code`, at the table's severity unless another is given."""
-    row = CODES[code]
-    parameter = more.pop("parameter", None)
-    return Finding(code, row.name, severity or row.severity, message, parameter, more, rerun)
 
 
 def _coupled_decay(observed: Observations) -> Iterator[Finding]:
@@ -62,7 +32,7 @@ def _coupled_decay(observed: Observations) -> Iterator[Finding]:
         yield make_finding(
             "OC101",
             "weight decay is L2: feeding g + weight_decay*theta to the optimizer without decay reproduces every step, "
-            f"and what decay does is {max(ratios):.2g} thresholds away from any multiple of theta",
+            f"and what decay does is {max(ratios):.2g} times what rounding explains away from any multiple of theta",
             rerun=observed.rerun,
             substitution_ratio=max(kind.substitution_ratio or 0.0 for kind in observed.kinds.values()),
             decoupling_ratio=max(ratios),
@@ -228,17 +198,14 @@ def _update_mismatch(observed: Observations) -> Iterator[Finding]:
             "OC301", f"documented to follow {wanted}, but walks {found.rule}", rerun=observed.rerun, documented=wanted
         )
         return
-    first = observed.matching.first_violation
-    where = (
-        f"; it leaves that at step {first['step']} in {first['parameter']!r}{list(first['element'])}" if first else ""
-    )
     yield make_finding(
         "OC301",
-        f"documented to follow {wanted}, but matches no form of it; nearest is {found.nearest}{where}",
+        f"documented to follow {wanted}, but matches no form of it{left_at(observed.matching)}",
         rerun=observed.rerun,
         documented=wanted,
         nearest=found.nearest,
-        **first,
+        explained_by=found.explained_by,
+        **observed.matching.first_violation,
     )
 
 
@@ -256,23 +223,6 @@ def _bias_correction(observed: Observations) -> Iterator[Finding]:
 def _momentum_convention(observed: Observations) -> Iterator[Finding]:
     text = "the momentum buffer has the learning rate {}"
     yield from _axis(observed, "OC304", "momentum", observed.matching.match.momentum, text)
-
-
-def _rounded_hyperparameter(observed: Observations) -> Iterator[Finding]:
-    casts = {cast for hypothesis in observed.matching.accepted for cast in hypothesis.casts}
-    rival = next((ratio for name, ratio in observed.matching.match.rivals.items() if "casts=none" in name), None)
-    if casts and rival is not None and rival > 1.0:
-        dtype = min(cast.dtype for cast in casts)
-        places = "; ".join(
-            f"{use.replace('_', ' ')}: {', '.join(sorted(cast.hyperparameter for cast in casts if cast.use == use))}"
-            for use in sorted({cast.use for cast in casts}, reverse=True)
-        )
-        yield make_finding(
-            "OC305",
-            f"rounded to {dtype} on use ({places}); taken as exact, the trajectory is {rival:.2g} thresholds away",
-            rerun=observed.rerun,
-            exact_ratio=rival,
-        )
 
 
 def _non_finite(observed: Observations) -> Iterator[Finding]:
@@ -337,7 +287,7 @@ FINDERS: tuple[Callable[[Observations], Iterator[Finding]], ...] = (
     _epsilon_placement,
     _bias_correction,
     _momentum_convention,
-    _rounded_hyperparameter,
+    *precision_findings.FINDERS,
     _non_finite,
     _weak_trace,
 )

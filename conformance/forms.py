@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way in which a decay may be applied; `invert` gives x from c."""
+    """One way in which a decay may be applied; `apply` gives c from x, `invert` gives x from c."""
 
     name: str
     description: str
+    apply: Callable[[float], float]
     invert: Callable[[float], float]
     repeats: int = 1
 
@@ -35,15 +36,16 @@ def _repeated(times: int) -> Form:
     return Form(
         "repeated",
         f"c = 1 - (1 - x)**{times}: applied {times} times in a step",
+        lambda x: -math.expm1(times * math.log1p(-x)) if x < 1.0 else math.nan,
         lambda c: -math.expm1(math.log1p(-c) / times) if c < 1.0 else math.nan,
         times,
     )
 
 
 FORMS = (
-    Form("explicit", "c = x", lambda c: c),
-    Form("proximal", "c = x / (1 + x)", lambda c: c / (1.0 - c) if c < 1.0 else math.nan),
+    Form("explicit", "c = x", lambda x: x, lambda c: c),
+    Form("proximal", "c = x / (1 + x)", lambda x: x / (1.0 + x), lambda c: c / (1.0 - c) if c < 1.0 else math.nan),
     *(_repeated(times) for times in (2, 3, 4)),
-    Form("other", "c = 1 - exp(-x)", lambda c: -math.log1p(-c) if c < 1.0 else math.nan),
+    Form("other", "c = 1 - exp(-x)", lambda x: -math.expm1(-x), lambda c: -math.log1p(-c) if c < 1.0 else math.nan),
 )
 """In order of preference: the first that makes the exponents integers is taken."""

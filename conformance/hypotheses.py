@@ -30,9 +30,14 @@ class Hypothesis:
 
     def axes(self) -> dict[str, str]:
         """Return what the hypothesis says on every axis, by axis name."""
-        named = {"rule": self.rule.name, "casts": "as declared" if self.casts else "none"}
+        named = {"rule": self.rule.name, "casts": _described(self.casts)}
         named |= {axis: str(getattr(self.options, axis)) for axis in AXES if hasattr(self.options, axis)}
         return named
+
+
+def _described(casts: tuple[Cast, ...]) -> str:
+    """Return what is rounded, the same way for the same casts; `none` where nothing is."""
+    return "; ".join(f"{cast.hyperparameter} to {cast.dtype} {cast.use}" for cast in casts) or "none"
 
 
 AXES: Mapping[str, tuple[Any, ...]] = {
@@ -128,15 +133,20 @@ def multiplier_as_used(hypothesis: Hypothesis, multiplier: float) -> float:
     return multiplier if used == multiplier * lr else used / lr
 
 
-def without_casts(hypothesis: Hypothesis, held: Mapping[str, Any]) -> Hypothesis | None:
-    """Return the hypothesis that nothing is rounded on use; None where nothing is."""
-    if not hypothesis.casts:
-        return None
+def with_casts(hypothesis: Hypothesis, held: Mapping[str, Any], casts: tuple[Cast, ...]) -> Hypothesis | None:
+    """Return the hypothesis with `casts` in place of its own; None where that changes nothing or is not defined."""
     plain: dict[str, Any] = {
         field.name: None for field in fields(hypothesis.options) if field.name.startswith("correction_")
     }
-    plain |= {name: float(held[name]) for name in _numbers(held) if hasattr(hypothesis.options, name)}
-    return Hypothesis(hypothesis.rule, replace(hypothesis.options, **plain), ())
+    values = {name: float(held[name]) for name in _numbers(held) if hasattr(hypothesis.options, name)}
+    try:
+        options = replace(hypothesis.options, **{**plain, **_used(values, casts)})
+    except InvalidOption:
+        return None
+    rounds_lr = any(cast.hyperparameter == "lr" for cast in casts)
+    if casts == hypothesis.casts or (casts and options == hypothesis.options and not rounds_lr):
+        return None
+    return Hypothesis(hypothesis.rule, options, casts)
 
 
 def neighbours(accepted: Hypothesis, everything: Iterable[Hypothesis], held: Mapping[str, Any]) -> list[Hypothesis]:
@@ -151,7 +161,7 @@ def neighbours(accepted: Hypothesis, everything: Iterable[Hypothesis], held: Map
         shared = own.keys() & axes.keys()
         if sum(own[axis] != axes[axis] for axis in shared) == 1:
             rivals.append(other)
-    plain = without_casts(accepted, held)
+    plain = with_casts(accepted, held, ())
     return rivals if plain is None else [*rivals, plain]
 
 

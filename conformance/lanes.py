@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .subject import Float64Array
+from ..adapters.arrays import host_dtype
 from .traces import Trace
 
 
@@ -24,11 +24,18 @@ class Lane:
 
     shapes: Mapping[str, tuple[int, ...]]
 
-    def gather(self, arrays: Mapping[str, NDArray[Any] | None]) -> Float64Array | None:
-        """Return the lane's parameters out of `arrays` as one float64 vector; None where they are missing."""
+    def gather(self, arrays: Mapping[str, NDArray[Any] | None], dtype: str) -> NDArray[Any] | None:
+        """Return the lane's parameters out of `arrays` as one vector of `dtype`; None where they are missing.
+
+        A lane of one parameter that has that dtype already is not copied.
+        """
+        wanted = host_dtype(dtype)
         parts = [arrays[name] for name in self.shapes]
-        present = [np.asarray(part, dtype=np.float64).reshape(-1) for part in parts if part is not None]
-        return np.concatenate(present) if len(present) == len(parts) else None
+        with np.errstate(over="ignore"):  # what lies beyond the format's range is infinite, as it is fed
+            present = [np.asarray(part).astype(wanted, copy=False).reshape(-1) for part in parts if part is not None]
+        if len(present) < len(parts):
+            return None
+        return present[0] if len(present) == 1 else np.concatenate(present)
 
     def locate(self, element: int) -> tuple[str, tuple[int, ...]]:
         """Return the parameter and the index in it of one element of the vector."""

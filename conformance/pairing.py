@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adapters.protocol import MissingGradient
+from ..reference.formats import FORMATS
 from .casts import as_used
-from .subject import Arrays, Subject, read
+from .subject import Arrays, Subject, read, rounded
 from .traces.trace import Step
 
 Gradients = Mapping[str, NDArray[Any] | None]
@@ -46,6 +47,8 @@ class PairedStep:
     substituted: Arrays
     """What the step without decay adds when it is fed g_t + lambda * theta_{t-1}."""
     roundoff_scale: Arrays
+    dtype: str = "float64"
+    """Working precision of all runs: see `rounding_of`."""
     state_depends: frozenset[str] = frozenset()
     """Parameters whose state decay changed in this step. Local pairing only: side by side, u_t itself shows it."""
 
@@ -71,6 +74,7 @@ def paired_steps(
 ) -> Iterator[PairedStep]:
     """Yield the paired steps of `subject` from `theta`, one at a time; nothing is kept between them.
 
+    `theta` is what the optimizer holds at first, in its working precision (`Subject.initial_parameters`).
     `hyperparameters` are those of the run with decay, canonical `lr` and `weight_decay` among them.
     `parameter_slots` are the slots of state that decay may change (`parameter_use`).
     """
@@ -90,7 +94,8 @@ def _global_steps(
     before = plain_before = substitute_before = theta
     for step in steps:
         lr = step.multiplier * hyperparameters["lr"]
-        fed = with_l2_term(step.gradients, before, hyperparameters["weight_decay"], substitute.missing_gradient)
+        gradients = subject.as_fed(step.gradients)
+        fed = with_l2_term(gradients, before, hyperparameters["weight_decay"], substitute.missing_gradient)
         substitute.step(fed, lr)
         plain.step(step.gradients, lr)
         decayed.step(step.gradients, lr)
@@ -100,9 +105,10 @@ def _global_steps(
             as_used({"lr": lr}, decayed.casts)["lr"] / hyperparameters["lr"],
             before,
             after,
-            {name: plain_after[name] - plain_before[name] for name in theta},
-            {name: substitute_after[name] - substitute_before[name] for name in theta},
+            _moved(plain_before, plain_after),
+            _moved(substitute_before, substitute_after),
             _magnitudes(before, after, plain_before, plain_after, substitute_before, substitute_after),
+            subject.dtype,
         )
         before, plain_before, substitute_before = after, plain_after, substitute_after
 
@@ -120,7 +126,9 @@ def _local_steps(
         lr = step.multiplier * hyperparameters["lr"]
         start = decayed.snapshot()
         ends, states = [], []
-        fed = with_l2_term(step.gradients, before, hyperparameters["weight_decay"], other.missing_gradient)
+        fed = with_l2_term(
+            subject.as_fed(step.gradients), before, hyperparameters["weight_decay"], other.missing_gradient
+        )
         for gradients in (step.gradients, fed):
             other.restore(start)
             other.step(gradients, lr)
@@ -133,10 +141,14 @@ def _local_steps(
             as_used({"lr": lr}, decayed.casts)["lr"] / hyperparameters["lr"],
             before,
             after,
-            {name: ends[0][name] - before[name] for name in theta},
-            {name: ends[1][name] - before[name] for name in theta},
+            _moved(before, ends[0]),
+            _moved(before, ends[1]),
             _magnitudes(before, after, *ends),
-            frozenset(name for _, name in _differing(decayed.read_state(), states[0], parameter_slots)),
+            subject.dtype,
+            frozenset(
+                name
+                for _, name in _differing(decayed.read_state(), states[0], rounding_of(subject.dtype), parameter_slots)
+            ),
         )
         before = after
 
@@ -144,8 +156,10 @@ def _local_steps(
 State = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
-def _differing(one: State, other: State, left_out: frozenset[str] = frozenset()) -> Iterator[tuple[str, str]]:
-    """Yield (slot, parameter) of what two states hold differently, by more than rounding."""
+def _differing(
+    one: State, other: State, rounding: float, left_out: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str]]:
+    """Yield (slot, parameter) of what two states hold differently, by more than `rounding` of their magnitudes."""
     for slot in one.keys() - left_out:
         for name, value in one[slot].items():
             rival = other.get(slot, {}).get(name)
@@ -153,14 +167,19 @@ def _differing(one: State, other: State, left_out: frozenset[str] = frozenset())
                 yield slot, name
                 continue
             here, there = (np.asarray(array, dtype=np.float64) for array in (value, rival))
-            if np.any(np.abs(here - there) > ROUNDING * (np.abs(here) + np.abs(there))):
+            with np.errstate(invalid="ignore"):  # infinite in both is the same
+                distance = np.abs(here - there)
+            if np.any(distance > rounding * (np.abs(here) + np.abs(there))):
                 yield slot, name
 
 
 def with_l2_term(
     gradients: Gradients, theta: Arrays, weight_decay: float, missing: MissingGradient
 ) -> dict[str, NDArray[Any] | None]:
-    """Return g + lambda*theta by parameter; a missing gradient stays missing where `missing` says it is skipped."""
+    """Return g + lambda*theta by parameter, in float64; it is rounded once, when it is fed.
+
+    A missing gradient stays missing where `missing` says that it is skipped.
+    """
     fed: dict[str, NDArray[Any] | None] = {}
     for name, grad in gradients.items():
         if grad is not None:
@@ -178,9 +197,10 @@ def parameter_use(
     Two runs without decay over the same gradients, one from `theta`, one from theta/2 + 1/4: what differs by
     more than rounding does.
     """
-    starts = (theta, {name: 0.5 * value + 0.25 for name, value in theta.items()})
+    starts = (theta, rounded({name: 0.5 * value + 0.25 for name, value in theta.items()}, subject.dtype))
     runs = [subject.build_without_decay(start, hyperparameters) for start in starts]
     befores = list(starts)
+    rounding = rounding_of(subject.dtype)
     in_step = False
     slots: set[str] = set()
     for step in steps:
@@ -193,9 +213,12 @@ def parameter_use(
         for name in theta:
             (a_before, a_after), (b_before, b_after) = ((before[name], after[name]) for before, after in moves)
             scale = sum(np.abs(value) for value in (a_before, a_after, b_before, b_after))
-            if np.any(np.abs((a_after - a_before) - (b_after - b_before)) > ROUNDING * scale):
+            with np.errstate(invalid="ignore"):  # infinite in both: no sign that the parameters are read
+                distance = np.abs((a_after - a_before) - (b_after - b_before))
+            if np.any(distance > rounding * scale):
                 in_step = True
-        slots |= {slot for slot, _ in _differing(runs[0].read_state(), runs[1].read_state(), frozenset(slots))}
+        state, other = (optimizer.read_state() for optimizer in runs)
+        slots |= {slot for slot, _ in _differing(state, other, rounding, frozenset(slots))}
     return ParameterUse(in_step, frozenset(slots))
 
 
@@ -204,8 +227,17 @@ _ROUNDINGS = 16
 two corrections, square root, epsilon, division, learning rate and coefficient (2 each), subtractions (2) -
 and one for each parameter read and subtracted here."""
 
-ROUNDING = _ROUNDINGS * 2.0**-53 / (1.0 - _ROUNDINGS * 2.0**-53)
-"""gamma_16 in float64: the relative rounding error of a displacement, in units of the values subtracted."""
+
+def rounding_of(dtype: str) -> float:
+    """Return gamma_16 in `dtype`: the relative rounding error of a displacement, in units of the values subtracted."""
+    error = _ROUNDINGS * FORMATS[dtype].unit_roundoff
+    return error / (1.0 - error)
+
+
+def _moved(before: Arrays, after: Arrays) -> Arrays:
+    """Return after - before; NaN where both are infinite, which whoever judges finds not finite."""
+    with np.errstate(invalid="ignore"):
+        return {name: after[name] - value for name, value in before.items()}
 
 
 def _magnitudes(*values: Arrays) -> Arrays:

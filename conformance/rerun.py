@@ -29,6 +29,10 @@ def rerun_command(subject: Subject, trace_arguments: Sequence[str] | None, expec
         words += ["--paths", subject.path]
     if subject.device != "cpu":
         words += ["--device", subject.device]
+    if subject.dtype != "float64":
+        words += ["--dtype", subject.dtype]
+    if subject.mode:
+        words += ["--mode", subject.mode]
     words += ["--expect", str(expectation)]
     return shlex.join(words)
 

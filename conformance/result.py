@@ -71,12 +71,31 @@ class Decay:
     """`previous`, `updated` or `either`."""
     form: str | None = None
     """`explicit`, `proximal`, `repeated` or `other`."""
+    effective_ratio: float | None = None
+    """Share of the nominal decay that rounding leaves at the user's own hyperparameters, as `effective_note` says."""
+    effective_note: str | None = None
+    """On what that share was measured, or why it was not."""
+
+
+class Decision(StrEnum):
+    """What the bound says about the rules of the reference."""
+
+    ACCEPT = "accept"
+    """Every element inside the bound of one rule, and the other kind of decay outside its own."""
+    REJECT = "reject"
+    """No rule holds every element inside its bound."""
+    CANNOT_TELL = "cannot tell"
+    """Rules of both kinds of decay hold every element inside their bounds, or are too near each other."""
+    UNDECIDABLE = "undecidable"
+    """No element has a bound that says anything at this precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """Which rule of the reference the optimizer walks, at the user's hyperparameters."""
 
+    decision: Decision | None = None
+    """None where there was nothing to hold against a rule."""
     rule: str | None = None
     law: str | None = None
     order: str | None = None
@@ -84,15 +103,25 @@ class Match:
     bias_correction: bool | None = None
     momentum: str | None = None
     bound_ratio: float | None = None
-    """Largest |implementation - reference| / threshold of the rule; at most 1 where it matches."""
+    """Largest |implementation - reference| / bound of the rule; at most 1 where it matches."""
     rivals: Mapping[str, float] = field(default_factory=dict)
-    """The same figure for every rule one axis away; at most 1 means that it cannot be told apart."""
+    """The same figure for every rule one axis away, where it lies apart from the match by more than its bound."""
+    cannot_tell: tuple[str, ...] = ()
+    """Rivals that are not rejected: at most 1 everywhere."""
     elements: int = 0
     """Element comparisons made with the matched (or nearest) rule."""
     undecidable: int = 0
-    """Element comparisons left out because no threshold exists there (overflow, 0/0)."""
+    """Element comparisons of which the bound says nothing: none exists (overflow, 0/0), or it exceeds theta."""
     nearest: str | None = None
     """Where nothing matches: the hypothesis that came nearest."""
+    explained_by: str | None = None
+    """The one changed constant with which the nearest would match, if there is one."""
+    mode: str | None = None
+    """What the reference takes over before every step: `theta-resync`, `free-run` or `full-resync`."""
+    computed_in: str | None = None
+    """Format in which the optimizer is allowed to round every operation."""
+    platform: str | None = None
+    """Row of the platform table that the bound is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +137,9 @@ class ParameterResult:
     coefficient: tuple[float, ...] = ()
     """c_t of every step in which it could be measured."""
     decoupling_ratio: float | None = None
-    """Largest distance of the decay's displacement from -c_t * theta, in thresholds."""
+    """Largest distance of the decay's displacement from -c_t * theta, in units of what rounding explains."""
     substitution_ratio: float | None = None
-    """Largest distance from the run fed with g + lambda * theta, in thresholds."""
+    """Largest distance from the run fed with g + lambda * theta, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +210,9 @@ class Result:
     probe: Mapping[str, Any] = field(default_factory=dict)
     decay: Decay = Decay()
     match: Match = Match()
+    """At the user's own hyperparameters."""
+    probe_match: Match | None = None
+    """At the probe's, where it was walked: below float64 it helps to decide the kind."""
     separation: Separation = Separation()
     parameters: tuple[ParameterResult, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..adapters.arrays import host_copies, host_dtype
 from ..adapters.errors import BuildFailed
 from ..adapters.options import accepts, default_of
 from ..adapters.protocol import Adapter, Optimizer, Target
+from ..reference.follow import Mode
 from .traces import Trace
 
 Float64Array = NDArray[np.float64]
@@ -38,16 +40,23 @@ class Subject:
     path: str | None = None
     documented_rule: str | None = None
     """The reference's rule that the target is documented to follow with these options, where that is known."""
+    dtype: str = "float64"
+    """Working precision: that of the parameters and of the gradients as they are fed."""
+    mode: str | None = None
+    """What the reference takes over before every step; chosen by dtype and optimizer where None."""
 
-    @property
-    def dtype(self) -> str:
-        """Working precision of the parameters: verdicts are reached in float64."""
-        return "float64"
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a dtype or mode that is not supported."""
+        host_dtype(self.dtype)
+        if self.mode is not None and self.mode not in tuple(Mode):
+            raise ValueError(
+                f"mode={self.mode!r} is not known; use one of {', '.join(Mode)}, or none to have it chosen."
+            )
 
     @property
     def title(self) -> str:
-        """The target with the options set and the path, as tables and progress show it."""
-        return title_of(self.target.spec, self.hyperparameters, self.path)
+        """The target with the options set, the path and the dtype, as tables and progress show it."""
+        return title_of(self.target.spec, self.hyperparameters, self.path, self.dtype)
 
     @property
     def has_weight_decay(self) -> bool:
@@ -100,27 +109,50 @@ class Subject:
                 raise refused from None
 
     def build(self, parameters: Mapping[str, NDArray[Any]], hyperparameters: Mapping[str, Any]) -> Optimizer:
-        """Construct the optimizer over copies of `parameters`, in float64."""
+        """Construct the optimizer over copies of `parameters`, rounded to the working precision."""
         return self.adapter.build(
             self.target,
             hyperparameters,
-            {name: np.asarray(value, dtype=np.float64) for name, value in parameters.items()},
+            parameters,
             dtype=self.dtype,
             device=self.device,
             path=self.path,
         )
 
+    def initial_parameters(self, trace: Trace) -> Arrays:
+        """Return theta_0 of `trace` as the optimizer holds it: rounded to the working precision, then float64."""
+        return initial_parameters(trace, self.dtype)
 
-def title_of(spec: str, options: Mapping[str, Any], path: str | None) -> str:
-    """Return `spec` followed by its options and, in brackets, the execution path."""
-    return spec + "".join(f" {name}={value}" for name, value in options.items()) + (f" [{path}]" if path else "")
+    def as_fed(self, gradients: Mapping[str, NDArray[Any] | None]) -> dict[str, Float64Array | None]:
+        """Return the gradients that reach the optimizer: rounded to the working precision, then float64.
+
+        Every adapter rounds them so, on the host; a missing one stays None, and one beyond the format's range
+        becomes infinite.
+        """
+        fed = rounded({name: grad for name, grad in gradients.items() if grad is not None}, self.dtype)
+        return {name: fed.get(name) for name in gradients}
 
 
-def initial_parameters(trace: Trace) -> Arrays:
-    """Return theta_0 of `trace` in float64 (exact: every stored dtype is narrower)."""
-    return {name: np.asarray(value, dtype=np.float64) for name, value in trace.initial_parameters().items()}
+def title_of(spec: str, options: Mapping[str, Any], path: str | None, dtype: str = "float64") -> str:
+    """Return `spec` followed by its options and, in brackets, the execution path and a dtype other than float64."""
+    how = ", ".join(word for word in (path, dtype if dtype != "float64" else None) if word)
+    return spec + "".join(f" {name}={value}" for name, value in options.items()) + (f" [{how}]" if how else "")
+
+
+def initial_parameters(trace: Trace, dtype: str = "float64") -> Arrays:
+    """Return theta_0 of `trace` rounded to `dtype`, in float64, which holds every supported dtype exactly."""
+    return rounded(trace.initial_parameters(), dtype)
+
+
+def rounded(arrays: Mapping[str, NDArray[Any]], dtype: str) -> Arrays:
+    """Return `arrays` rounded to `dtype` as the adapters round them, in float64."""
+    return _in_float64(host_copies(arrays, dtype))
+
+
+def _in_float64(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    return {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
 
 
 def read(optimizer: Optimizer) -> Arrays:
     """Return the optimizer's parameters in float64."""
-    return {name: np.asarray(value, dtype=np.float64) for name, value in optimizer.read_parameters().items()}
+    return _in_float64(optimizer.read_parameters())

@@ -9,7 +9,7 @@ from typing import Any
 from .identify import Evidence, KindOfDecay, kind_of_decay
 from .pairing import paired_steps, parameter_use
 from .result import Verdict
-from .subject import Subject, initial_parameters
+from .subject import Subject
 from .traces import Trace
 
 IDENTIFICATION_STEPS = 16
@@ -52,16 +52,15 @@ def identify(subject: Subject, trace: Trace, values: Mapping[str, Any], n_steps:
 
     `values` hold canonical `lr` and `weight_decay` among the others. Raises what building and stepping raise.
     """
-    theta = initial_parameters(trace)
+    theta = subject.initial_parameters(trace)
     use = parameter_use(subject, theta, trace.steps(READING_STEPS), values)
     evidence = {name: Evidence() for name in theta}
     steps = trace.steps(n_steps)
     for paired in paired_steps(subject, theta, steps, values, local=use.in_step, parameter_slots=use.slots):
         for name, collected in evidence.items():
             collected.add(paired, name)
-    return TraceEvidence(
-        trace, use.in_step, {name: kind_of_decay(collected.steps) for name, collected in evidence.items()}
-    )
+    kinds = {name: kind_of_decay(collected.steps, subject.dtype) for name, collected in evidence.items()}
+    return TraceEvidence(trace, use.in_step, kinds)
 
 
 def common_verdict(verdicts: Sequence[Verdict]) -> Verdict:

@@ -31,8 +31,10 @@ from .options import (
 from .rules import Options, Rule
 from .sgd import SGDState, gradient_scale
 
-_compile = numba.njit(error_model="numpy")
+loop = numba.njit(error_model="numpy", nogil=True)
 """NumPy's division: no check for a zero divisor, which would keep the loop from being vectorised."""
+element = numba.njit(error_model="numpy", forceinline=True)
+"""For what a loop does with one element: a call left in the loop would keep it from being vectorised as well."""
 
 
 def replay_block(
@@ -88,7 +90,7 @@ def _decayed(order: DecayOrder | None) -> Any:
     """Compile theta_t from (theta_{t-1}, u_t, c_t) for one order of decay, or for none."""
     previous, updated, proximal = (order is each for each in DecayOrder)
 
-    @_compile
+    @element
     def decayed(theta, update, coefficient):  # type: ignore[no-untyped-def]
         if previous:
             return theta - (update + coefficient * theta)
@@ -109,7 +111,7 @@ def _adam_kernel(epsilon: Epsilon, amsgrad: AMSGrad, order: DecayOrder | None) -
     l2_term, inside = order is None, epsilon is Epsilon.INSIDE
     raw, corrected = amsgrad is AMSGrad.RAW, amsgrad is AMSGrad.CORRECTED
 
-    @_compile
+    @loop
     def step(theta, grad, m, v, v_max, betas, c1, c2, eps, rate, coefficient, l2):  # type: ignore[no-untyped-def]
         beta1, a1, beta2, a2 = betas
         for i in range(theta.size):
@@ -139,7 +141,7 @@ def _sgd_kernel(nesterov: bool, order: DecayOrder | None) -> Any:
     decayed = _decayed(order)
     l2_term = order is None
 
-    @_compile
+    @loop
     def step(theta, grad, buffer, momentum, scale, entering, leaving, coefficient, l2):  # type: ignore[no-untyped-def]
         for i in range(theta.size):
             g = grad[i]

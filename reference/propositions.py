@@ -13,7 +13,7 @@ import numpy as np
 from .adam import adam_init, adam_l2, adamw
 from .decay import Float64Array
 from .options import AdamOptions, AdamWOptions, DecayLaw, SGDOptions, SGDWOptions
-from .rules import RULES, track, tracked_step
+from .rules import FLOAT64, RULES, track, tracked_step
 from .sgd import sgd_init, sgdw
 
 
@@ -46,11 +46,11 @@ def sgd_decay_equals_l2(theta: Float64Array, gradients: Float64Array, *, lr: flo
     state, tracked = sgd_init(theta), track(theta, coupled)
     distance = roundoff = 0.0
     for grad in gradients:
-        by_l2, threshold, tracked = tracked_step(RULES["sgd_l2"], theta, grad, tracked, coupled)
+        by_l2, bound, tracked = tracked_step(RULES["sgd_l2"], theta, grad, tracked, coupled)
         theta, state = sgdw(theta, grad, state, decoupled)
         distance = max(distance, float(np.max(np.abs(theta - by_l2))))
-        # The threshold allows for two evaluations of one formula; lambda / alpha is one rounding more in each.
-        roundoff = max(roundoff, 2.0 * float(np.max(threshold)))
+        # The bound holds for evaluations of one formula; lambda / alpha is one rounding more in each.
+        roundoff = max(roundoff, 2.0 * FLOAT64.allowance * float(np.max(bound)))
     return Evidence(distance, roundoff)
 
 

@@ -7,6 +7,7 @@ stay in the processor's cache, and memory does not grow with the number of steps
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -83,12 +84,21 @@ _ReplayBlock = Callable[[Rule, Float64Array, Callable[[int], NDArray[Any]], Opti
 
 def _select(engine: Engine) -> _ReplayBlock:
     """Return the function that replays one block in place."""
+    compiled = compiled_module(engine)
+    return compiled.replay_block if compiled else _replay_block
+
+
+def compiled_module(engine: Engine) -> Any:
+    """Return the module of the compiled engine; None where `engine` asks for NumPy, or Numba is not installed.
+
+    Raises `ModuleNotFoundError` for "compiled" without Numba, `ValueError` for an unknown engine.
+    """
     if engine not in get_args(Engine):
         raise ValueError(f"engine = {engine!r}, but it must be one of {', '.join(map(repr, get_args(Engine)))}")
     if engine == "numpy" or (engine == "auto" and importlib.util.find_spec("numba") is None):
-        return _replay_block
+        return None
     try:
-        from .compiled import replay_block
+        return importlib.import_module(".compiled", __package__)
     except ModuleNotFoundError as error:
         if error.name != "numba":
             raise
@@ -97,7 +107,6 @@ def _select(engine: Engine) -> _ReplayBlock:
             "or pass engine='numpy'",
             name="numba",
         ) from error
-    return replay_block
 
 
 def _replay_block(

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from .adam import AdamState, adam_init, adam_l2, adamw
+from .adam_bound import adam_bound, adam_no_error
+from .arithmetic import Arithmetic, arithmetic
 from .decay import Float64Array
 from .options import AdamOptions, AdamWOptions, SGDOptions, SGDWOptions
-from .roundoff import adam_roundoff_init, adam_threshold, sgd_roundoff_init, sgd_threshold
 from .sgd import SGDState, sgd_init, sgd_l2, sgdw
+from .sgd_bound import sgd_bound, sgd_no_error
 
 State = SGDState | AdamState
 Options = SGDOptions | AdamOptions
@@ -56,14 +60,17 @@ class Tracked:
     """A rule's state together with the running bound on its rounding errors."""
 
     state: Any
-    roundoff: Any
+    error: Any
+
+
+FLOAT64 = arithmetic("float64")
 
 
 def track(theta: Float64Array, options: Options) -> Tracked:
     """Return the tracked state before the first step on parameters of the shape of `theta`."""
     if isinstance(options, AdamOptions):
-        return Tracked(adam_init(theta, options), adam_roundoff_init(theta, options))
-    return Tracked(sgd_init(theta), sgd_roundoff_init(theta))
+        return Tracked(adam_init(theta, options), adam_no_error(theta, options))
+    return Tracked(sgd_init(theta), sgd_no_error(theta))
 
 
 def tracked_step(
@@ -73,18 +80,27 @@ def tracked_step(
     tracked: Tracked,
     options: Options,
     schedule_multiplier: float = 1.0,
+    arithmetic: Arithmetic = FLOAT64,
+    theta_error: Float64Array | float = 0.0,
 ) -> tuple[Float64Array, Float64Array, Tracked]:
-    """Return (theta_t, threshold, tracked state) of one step of `rule` from `theta`, taken as exact.
+    """Return (theta_t, P, tracked state) of one step of `rule` from `theta`, which is off by `theta_error` at most.
 
-    A float64 implementation of `rule` that started the step at `theta` lies within the threshold of
-    theta_t in every element; where the threshold is not finite, nothing can be said.
+    An implementation of `rule` in `arithmetic` that started the step there lies within
+    `arithmetic.allowance * P` of theta_t in every element; where P is not finite, nothing can be said.
     """
-    arguments = (theta, grad, tracked.state)
-    new_theta, state = rule.step(*arguments, options, schedule_multiplier)
-    threshold: Float64Array
-    roundoff: Any
-    if isinstance(options, AdamOptions):
-        threshold, roundoff = adam_threshold(*arguments, tracked.roundoff, options, schedule_multiplier, after=state)
-    else:
-        threshold, roundoff = sgd_threshold(*arguments, tracked.roundoff, options, schedule_multiplier)
-    return new_theta, threshold, Tracked(state, roundoff)
+    with np.errstate(all="ignore"):  # where an implementation overflows, so may the reference beside it
+        new_theta, state = rule.step(theta, grad, tracked.state, options, schedule_multiplier)
+    bound_of: Any = adam_bound if isinstance(options, AdamOptions) else sgd_bound
+    bound, error = bound_of(
+        theta,
+        grad,
+        tracked.state,
+        tracked.error,
+        options,
+        schedule_multiplier,
+        after=state,
+        new_theta=new_theta,
+        arithmetic=arithmetic,
+        theta_error=theta_error,
+    )
+    return new_theta, bound, Tracked(state, error)

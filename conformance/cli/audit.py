@@ -17,6 +17,8 @@ def audit(
     target: str,
     framework: str | None,
     device: str,
+    dtype: str,
+    mode: str | None,
     path: str | None,
     settings: tuple[tuple[str, Any], ...],
     renamings: tuple[tuple[str, str], ...],
@@ -36,6 +38,7 @@ def audit(
     from ..api import DEFAULT_EXPECTATION, make_subject, open_traces
     from ..audit import audit as run_audit
     from ..expectation import parse_expectation
+    from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_audit
 
@@ -46,11 +49,15 @@ def audit(
             target,
             framework=framework,
             device=device,
+            dtype=dtype,
+            mode=mode,
             path=path,
             option_names=dict(renamings),
             hyperparameters=dict(settings),
         )
-        result = run_audit(subject, open_traces(trace_names), expectation, trace_names).counting_only(counting)
+        traces = open_traces(trace_names)
+        with Bar([subject.title]) as bar:
+            result = run_audit(subject, traces, expectation, trace_names, bar.step).counting_only(counting)
     if output_format == "json":
         write_json(result.to_json(), output)
     else:

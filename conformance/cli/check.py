@@ -38,7 +38,7 @@ def check(
     """
     from ..api import open_traces
     from ..check import CheckReport, run
-    from ..reports.progress import tracked
+    from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_check
 
@@ -47,8 +47,9 @@ def check(
     _require(require)
     traces = open_traces(trace_names)
     titles = [planned.title for planned in plan]
-    with target_output_aside():
-        results = tuple(tracked(run(plan, traces, trace_arguments=trace_names, counting=counting), titles))
+    with target_output_aside(), Bar(titles) as bar:
+        audits = run(plan, traces, trace_arguments=trace_names, counting=counting, on_step=bar.step)
+        results = tuple(bar.each(audits))
     report = CheckReport(results, tuple(skipped))
     if output_format == "json":
         write_json(report.to_json(), output)
@@ -69,7 +70,9 @@ def _plan(
     if targets:
         expectation = parse_expectation(DEFAULT_EXPECTATION if expected is None else expected)
         return [
-            PlannedAudit(spec, expectation, settings, framework, how["device"], how["path"], renamed)
+            PlannedAudit(
+                spec, expectation, settings, framework, how["device"], how["path"], renamed, how["dtype"], how["mode"]
+            )
             for spec in targets
         ], []
     for option, given in (("--set", settings), ("--map", renamed), ("--expect", expected), ("--paths", how["path"])):
@@ -78,7 +81,7 @@ def _plan(
     wanted, missing = split_by_installed((framework,) if framework else FRAMEWORKS)
     for name in missing:
         click.echo(f"not checked: {name} is not installed (pip install 'optconform[{name}]')", err=True)
-    return builtin_plan(wanted, how["device"]), missing
+    return builtin_plan(wanted, how["device"], how["dtype"], how["mode"]), missing
 
 
 def _require(required: tuple[str, ...]) -> None:

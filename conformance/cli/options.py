@@ -18,6 +18,9 @@ else:  # generic from click 8.3 on
     _ParamType = click.ParamType
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+MODES = ("theta-resync", "free-run", "full-resync")
+"""These stand here as plain data, so that `--help` imports neither adapters nor NumPy."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -68,6 +71,12 @@ def _stack(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], 
 target_options = _stack(
     click.option("--framework", type=click.Choice(FRAMEWORKS), help="Whose optimizer it is; found out by default."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N."),
+    click.option(
+        "--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Precision it works in."
+    ),
+    click.option(
+        "--mode", type=click.Choice(MODES), help="What the reference takes over in each step; chosen by default."
+    ),
     click.option("--paths", "path", metavar="NAME", help="How a step is executed: eager, function, compiled ..."),
     click.option("--set", "settings", multiple=True, type=Assignment(), help="Constructor option, a Python literal."),
     click.option("--map", "renamings", multiple=True, type=Renaming(), help="Which option is lr, weight_decay ..."),

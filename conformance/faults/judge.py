@@ -17,7 +17,14 @@ from .trace import fault_trace
 
 def run_planted(row: Planted) -> Result:
     """Return the audit of a planted fault on the collection's trace."""
-    return _audited(row.target, row.expectation, row.framework, row.options, documented_rule=row.documented_rule)
+    return _audited(
+        row.target,
+        row.expectation,
+        row.framework,
+        row.options,
+        documented_rule=row.documented_rule,
+        dtype=row.dtype,
+    )
 
 
 def run_without_fault(row: Planted) -> Result:
@@ -27,7 +34,7 @@ def run_without_fault(row: Planted) -> Result:
     """
     if row.sound_options is None:
         raise ValueError(f"{row.name} has no sound form: {row.target} shows this fault at all options.")
-    return _audited(row.target, row.expectation, row.framework, row.sound_options)
+    return _audited(row.target, row.expectation, row.framework, row.sound_options, dtype=row.dtype)
 
 
 def run_sound(row: Sound) -> Result:
@@ -68,8 +75,9 @@ def _audited(
     *,
     path: str | None = None,
     documented_rule: str | None = None,
+    dtype: str = "float64",
 ) -> Result:
-    subject = make_subject(target, framework=framework, path=path, hyperparameters=options)
+    subject = make_subject(target, framework=framework, dtype=dtype, path=path, hyperparameters=options)
     if documented_rule is not None:
         subject = replace(subject, documented_rule=documented_rule)
     return audit(subject, [fault_trace()], parse_expectation(expectation), trace_arguments=None)

@@ -36,6 +36,7 @@ class Planted:
     """The rule that the target is taken to be documented to follow."""
     sound_options: Mapping[str, Any] | None = field(default_factory=dict)
     """Options at which the same target is as expected; None where it has no sound form."""
+    dtype: str = "float64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,5 +180,78 @@ _IN_LIBRARIES = (
     ),
 )
 
-PLANTED = (*_planted(), *_IN_LIBRARIES)
+
+@dataclass(frozen=True, slots=True)
+class _OfValues:
+    """A fault of the values that a sound optimizer is given, in a working precision."""
+
+    family: str
+    name: str
+    code: str
+    severity: Severity
+    description: str
+    options: Mapping[str, Any]
+    dtype: str
+    exit_status: ExitStatus
+
+
+_OF_VALUES = (
+    _OfValues(
+        "adamw",
+        "decay_rounded_away",
+        "OC204",
+        Severity.ERROR,
+        "lr*weight_decay is so small that theta*(1 - lr*weight_decay) rounds back to theta",
+        {"lr": 1e-9, "weight_decay": 1e-9},  # 1e-18 is below half an ulp of the numbers under 1, 5.6e-17
+        "float64",
+        ExitStatus.NOT_AS_EXPECTED,
+    ),
+    _OfValues(
+        # In AdamW, beta2 would do; but Keras forms 1 - beta2**t in float32 too, which is then 0, and steps to NaN.
+        "sgdw",
+        "momentum_rounded_to_1",
+        "OC306",
+        Severity.WARNING,
+        "momentum is so near 1 that the buffer times momentum rounds back to itself",
+        {"momentum": 0.999_999_999},
+        "float32",
+        ExitStatus.AS_EXPECTED,
+    ),
+)
+
+
+def _planted_values() -> Iterator[Planted]:
+    for fault in _OF_VALUES:
+        family = next(family for family in FAMILIES if family.name == fault.family)
+        for framework, target in family.targets.items():
+            yield Planted(
+                name=f"{framework}-{fault.family}-{fault.name}",
+                framework=framework,
+                target=target,
+                options=fault.options,
+                expectation="decoupled,law=lr*wd",
+                code=fault.code,
+                severity=fault.severity,
+                description=fault.description,
+                exit_status=fault.exit_status,
+                dtype=fault.dtype,
+            )
+
+
+_HELD = (
+    Planted(
+        name="torch-sgd-lr_tensor",
+        framework="torch",
+        target=f"{_FAULTS}.torch_faults:sgd_with_lr_tensor",
+        options={"lr_dtype": "float32"},
+        expectation="l2,momentum=lr_outside",
+        code="OC305",
+        severity=Severity.WARNING,
+        description="the learning rate is a float32 tensor, the parameters are float64",
+        exit_status=ExitStatus.AS_EXPECTED,
+        sound_options={"lr_dtype": "float64"},
+    ),
+)
+
+PLANTED = (*_planted(), *_planted_values(), *_HELD, *_IN_LIBRARIES)
 """Every planted fault."""

@@ -112,3 +112,11 @@ class TrustSGDW(SGDW):
     def trust(self, param: Any) -> Any:
         """Return min(|theta|, 1)."""
         return param.norm().clamp(max=1.0)
+
+
+def sgd_with_lr_tensor(
+    params: Iterable[Any], lr: float = 1e-3, weight_decay: float = 1e-2, lr_dtype: str = "float64"
+) -> Any:
+    """Return `torch.optim.SGD` whose learning rate is a tensor of `lr_dtype`, whatever dtype the parameters have."""
+    rate = torch.tensor(lr, dtype=getattr(torch, lr_dtype))
+    return torch.optim.SGD(params, lr=rate, momentum=0.9, weight_decay=weight_decay)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -12,15 +13,40 @@ from .console import make_console
 _Item = TypeVar("_Item")
 
 
-def tracked(items: Iterable[_Item], titles: Sequence[str]) -> Iterator[_Item]:
-    """Yield `items`, of which there are as many as `titles`, showing the title of the one under way."""
-    console = make_console(stderr=True)
-    if not console.is_terminal:
-        yield from items
-        return
-    columns = (MofNCompleteColumn(), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(titles[0] if titles else "", total=len(titles))
+class Bar:
+    """How many of several pieces of work are done, the title of the one under way, and its step."""
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        console = make_console(stderr=True)
+        columns = (
+            MofNCompleteColumn(),
+            BarColumn(20),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[step]}", markup=False),
+        )
+        self._titles = titles
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task(titles[0] if titles else "", total=len(titles), step="")
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away, however the work ended."""
+        self._progress.stop()
+
+    def each(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield `items`, of which there are as many as titles, counting each as done."""
         for done, item in enumerate(items, start=1):
-            progress.update(task, completed=done, description=titles[done] if done < len(titles) else "")
+            title = self._titles[done] if done < len(self._titles) else ""
+            self._progress.update(self._task, completed=done, description=title, step="")
             yield item
+
+    def step(self, number: int) -> None:
+        """Show the step that a replay has reached."""
+        self._progress.update(self._task, step=f"step {number:,}")

@@ -15,7 +15,7 @@ from rich.text import Text
 from ...adapters.text import escape_control
 from ..check import CheckReport
 from ..findings import SCHEDULE_WORDS
-from ..result import Check, ExitStatus, Finding, Result, Severity
+from ..result import Check, ExitStatus, Finding, Match, Result, Severity
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _MARKS = {
@@ -33,7 +33,7 @@ _WIDE = 100
 def print_check(console: Console, report: CheckReport, titles: Sequence[str], *, verbose: bool) -> None:
     """Print the table over all results, the findings that matter (all with `verbose`), and what was checked."""
     if report.results:
-        console.print(_table(report.results, titles, console.width))
+        console.print(_table(report, titles, console.width))
     pairs = list(zip(titles, report.results, strict=True))
     sound = [pair for pair in pairs if pair[1].exit_status is ExitStatus.AS_EXPECTED]
     for title, result in pairs:
@@ -59,14 +59,14 @@ def print_audit(console: Console, result: Result, title: str, *, verbose: bool) 
     console.print(Text(f"rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
 
 
-def _table(results: Iterable[Result], titles: Sequence[str], width: int) -> Table:
+def _table(report: CheckReport, titles: Sequence[str], width: int) -> Table:
     wide = width >= _WIDE
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0) if wide else 0,
         caption="own: distance from the rule it follows, at most 1; rival: distance from the nearest other rule; "
-        "both in units of what float64 rounding explains",
+        f"both in units of what {_dtypes(report)} rounding explains",
         caption_justify="left",
     )
     table.add_column("optimizer", overflow="fold")
@@ -75,7 +75,7 @@ def _table(results: Iterable[Result], titles: Sequence[str], width: int) -> Tabl
     table.add_column("own", justify="right", no_wrap=True)
     table.add_column("rival", overflow="fold", max_width=_RIVAL_WIDTH)
     table.add_column("as\nexpected", no_wrap=True)
-    for title, result in zip(titles, results, strict=True):
+    for title, result in zip(titles, report.results, strict=True):
         separation = result.separation
         table.add_row(
             Text(escape_control(_short(title))),
@@ -118,6 +118,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         exponents = f"c = {_number(decay.factor)} * lr^{_number(decay.lr_exponent)} * wd^{_number(decay.wd_exponent)}"
         schedule = SCHEDULE_WORDS[decay.follows_schedule]
         facts.append(("decay", f"law {decay.law} ({exponents}), {schedule}; on {decay.applied_to} theta, {decay.form}"))
+    if decay.effective_note:
+        facts.append(("effective decay", decay.effective_note))
     if match.rule:
         correction = None if match.bias_correction is None else "on" if match.bias_correction else "off"
         axes = {"epsilon": match.epsilon, "bias correction": correction, "momentum": match.momentum}
@@ -125,12 +127,24 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         facts.append(("follows", f"{match.rule}{shown}"))
     elif match.nearest:
         facts.append(("follows", f"no rule of the reference; nearest {match.nearest}"))
+    if match.decision is not None:
+        judged = f"{match.decision}; {match.mode}, computed in {match.computed_in} on {match.platform}"
+        facts.append(("decision", judged))
+    if result.probe_match is not None and result.probe_match.decision is not None:
+        facts.append(("at the probe", _decided(result.probe_match)))
     if separation.own_ratio is not None:
-        facts.append(("own distance", f"{_number(separation.own_ratio)} of the threshold"))
+        facts.append(("own distance", f"{_number(separation.own_ratio)} of the bound"))
         facts.append(("nearest rival", _rival(result)))
     facts.append(("elements", f"{result.elements:,} compared, {match.undecidable} undecidable"))
     facts.append(("traces", ", ".join(f"{trace['name']} ({trace['sha256'][:12]})" for trace in result.traces)))
     return facts
+
+
+def _decided(match: Match) -> str:
+    """Return what the trajectory said, with what it could not tell."""
+    follows = f": {match.rule}, {_number(match.bound_ratio)} of the bound" if match.rule else ""
+    open_ones = f"; cannot tell {', '.join(match.cannot_tell)}" if match.cannot_tell else ""
+    return f"{match.decision}{follows}{open_ones}"
 
 
 def _print_checks(console: Console, checks: Iterable[Check]) -> None:
@@ -174,7 +188,10 @@ def _finding(finding: Finding) -> Text:
 
 def _parameter_table(result: Result) -> Table:
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title="parameters, distances in thresholds", title_justify="left"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="parameters, distances in what rounding explains",
+        title_justify="left",
     )
     for heading in ("trace", "parameter", "shape", "verdict", "coefficient", "from decoupled", "from L2"):
         table.add_column(heading, overflow="fold")
@@ -192,7 +209,7 @@ def _parameter_table(result: Result) -> Table:
 
 
 def _rival_table(result: Result) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="rivals, distances in thresholds", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="rivals, distances in bounds", title_justify="left")
     table.add_column("rival", overflow="fold")
     table.add_column("distance", justify="right")
     table.add_column("")
@@ -220,11 +237,16 @@ def _last_line(report: CheckReport) -> str:
     parts = [
         f"{len(statuses)} optimizers: {counts}",
         f"{len(checks)} checks: {outcomes}",
-        f"{elements:,} elements compared in float64",
+        f"{elements:,} elements compared in {_dtypes(report)}",
     ]
     if report.skipped_frameworks:
         parts.append(f"NOT CHECKED, not installed: {', '.join(report.skipped_frameworks)}")
     return "; ".join(parts) + "."
+
+
+def _dtypes(report: CheckReport) -> str:
+    """Return the working precision of the results; float64 where there is none."""
+    return ", ".join(sorted({result.dtype for result in report.results})) or "float64"
 
 
 def _settings(values: object) -> str:

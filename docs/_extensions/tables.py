@@ -1,4 +1,4 @@
-"""Tables that are made from the package's own: the rule table, the planted faults and the sound optimizers."""
+"""Tables that are made from the package's own: codes, planted faults, sound optimizers, platforms."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 from optconform.conformance.codes import CODES
 from optconform.conformance.faults.sound import SOUND
 from optconform.conformance.faults.table import PLANTED
+from optconform.reference.platforms import PLATFORMS
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
 
@@ -76,9 +77,29 @@ class SoundTable(_Table):
         return [(row.name, row.framework, row.expectation) for row in SOUND]
 
 
+class PlatformTable(_Table):
+    """Every platform that a bound can be for."""
+
+    headings = ("platform", "square root, u", "division, u", "underflow", "source")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row a platform."""
+        return [
+            (
+                row.name,
+                f"{row.sqrt_error:g}",
+                f"{row.division_error:g}",
+                f"flushed to zero in {', '.join(row.flushes)}" if row.flushes else "gradual",
+                row.source,
+            )
+            for row in PLATFORMS.values()
+        ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("rule-table", RuleTable)
     app.add_directive("fault-table", FaultTable)
     app.add_directive("sound-table", SoundTable)
+    app.add_directive("platform-table", PlatformTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

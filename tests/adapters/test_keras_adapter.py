@@ -179,7 +179,7 @@ def distance(model, casts, optimizer, parameters, gradients, lrs):
             theta[name] = model(decayed, step[name], state[name], t, h["lr"], h, c)
             worst = max(worst, relative(value, theta[name]))
         slots = optimizer.read_state()
-        for name, value in slots.get("m", slots.get("momentum", {})).items():
+        for name, value in slots.get("m", slots.get("momentums", {})).items():
             worst = max(worst, relative(value, state[name]["m"]))
     return worst
 
@@ -255,10 +255,10 @@ def test_state_is_named_after_what_it_is(parameters, gradients):
         run(optimizer, gradients[:1])
         return set(optimizer.read_state())
 
-    assert slots("SGD", momentum=0.9) == {"momentum"}
+    assert slots("SGD", momentum=0.9) == {"momentums"}
     assert slots("SGD") == set()
     assert slots("Adam", amsgrad=True) == {"m", "v", "v_max"}
-    assert slots("Lion") == {"momentum"}
+    assert slots("Lion") == {"momentums"}
 
 
 def test_two_parameters_are_not_mistaken_for_count_and_learning_rate(gradients):

@@ -130,6 +130,22 @@ def test_learning_rate_tensor_is_filled(parameters, gradients):
         np.testing.assert_allclose(found[name], value, rtol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("rate", "dtype", "declared"),
+    [
+        (0.3, "float64", []),
+        (torch.tensor(0.3, dtype=torch.float64), "float64", []),
+        (torch.tensor(0.3, dtype=torch.float64), "float32", []),
+        (torch.tensor(0.3, dtype=torch.float32), "float32", []),
+        (torch.tensor(0.3, dtype=torch.float32), "float64", [("lr", "float32", "everywhere")]),
+        (torch.tensor(0.3, dtype=torch.bfloat16), "float32", [("lr", "bfloat16", "everywhere")]),
+    ],
+)
+def test_learning_rate_tensor_rounds_every_rate(parameters, rate, dtype, declared):
+    built = build("torch.optim:SGD", parameters, dtype=dtype, lr=rate)
+    assert [(cast.hyperparameter, cast.dtype, cast.use) for cast in built.casts] == declared
+
+
 def test_gradients_lie_in_one_buffer(parameters, gradients):
     seen = []
 

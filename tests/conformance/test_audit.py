@@ -301,7 +301,7 @@ def test_a_trajectory_that_leaves_its_rule_says_where(run, make_trace):
 
     result = run(Late, make_trace(n_steps=10), expect="any")
     messages = [check.message for check in result.checks if check.name == "trajectory"]
-    assert messages[0].endswith("the nearest, adamw, is left at step 8")
+    assert "the nearest, adamw, is left at step 8 in" in messages[0]
 
 
 def test_a_documented_rule_that_is_not_followed_fails(run, monkeypatch, zoo):

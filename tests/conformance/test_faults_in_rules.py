@@ -174,6 +174,10 @@ class SteppedTwice(Proxy):
 
 
 class ParametersOfTheStepBefore(Proxy):
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.last = inner.read_parameters()
+
     def step(self, gradients, lr):
         self.last = self.inner.read_parameters()
         self.inner.step(gradients, lr)

@@ -26,6 +26,21 @@ def test_inverting_a_form_returns_x_within_the_interval(form, x):
     assert high - low <= (10 * 2.0**-53) / (1.0 - coefficient) ** 2 + 16 * 2.0**-53 * x
 
 
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.name}{form.repeats}")
+@given(x=st.floats(1e-12, 0.9))
+def test_applying_a_form_gives_the_coefficient(form, x):
+    exact = {
+        "explicit": lambda x: x,
+        "proximal": lambda x: x / (1 + x),
+        "repeated": lambda x: 1 - (1 - x) ** form.repeats,
+        "other": lambda x: 1 - mpmath.exp(-x),
+    }
+    with mpmath.workdps(40):
+        coefficient = exact[form.name](mpmath.mpf(x))
+        # At most two library functions at 2 ulp and two operations; log1p near x = 1 is well conditioned up to .9.
+        assert abs(form.apply(x) - coefficient) <= 8 * 2.0**-53 * coefficient
+
+
 @pytest.mark.parametrize("form", FORMS[1:], ids=lambda form: f"{form.name}{form.repeats}")
 @pytest.mark.parametrize("coefficient", [1.0, 1.5])
 def test_no_other_form_explains_a_coefficient_of_one_or_more(form, coefficient):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from optconform.adapters.protocol import Cast, MissingGradient
-from optconform.conformance.hypotheses import hypotheses, multiplier_as_used, neighbours, without_casts
+from optconform.conformance.hypotheses import hypotheses, multiplier_as_used, neighbours, with_casts
 from optconform.conformance.lanes import lanes_of
 from optconform.conformance.matching import match_trajectory
 from optconform.conformance.result import Verdict
@@ -309,11 +309,11 @@ class TestCasts:
 
     def test_the_rival_without_rounding_is_among_the_neighbours(self):
         everything = hypotheses(self.HELD, self.CASTS)
-        rival = without_casts(everything[0], self.HELD)
+        rival = with_casts(everything[0], self.HELD, ())
         assert rival in neighbours(everything[0], everything, self.HELD)
         assert (rival.casts, rival.options.correction_beta1) == ((), None)
         plain = hypotheses(self.HELD, ())[0]
-        assert without_casts(plain, self.HELD) is None
+        assert with_casts(plain, self.HELD, ()) is None
 
     def test_neighbours_differ_in_one_axis(self):
         everything = hypotheses(self.HELD, ())

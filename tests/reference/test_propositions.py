@@ -14,7 +14,7 @@ from optconform.reference.propositions import (
     scale_adjusted_penalty,
     sgd_decay_equals_l2,
 )
-from optconform.reference.rules import track, tracked_step
+from optconform.reference.rules import FLOAT64, track, tracked_step
 
 RNG_SEED = 20
 ALPHA, DECAY = 0.05, 0.02
@@ -31,6 +31,7 @@ def thresholds_apart(decoupled, coupled, multipliers):
     state, tracked, largest = sgd_init(theta), track(theta, coupled), 0.0
     for grad, eta in zip(grads, multipliers, strict=True):
         by_l2, threshold, tracked = tracked_step(RULES["sgd_l2"], theta, grad, tracked, coupled, eta)
+        threshold = FLOAT64.allowance * threshold
         theta, state = sgdw(theta, grad, state, decoupled, eta)
         largest = max(largest, float(np.max(np.abs(theta - by_l2) / threshold)))
     return largest

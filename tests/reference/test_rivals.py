@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from optconform.reference import RULES, AMSGrad, BiasCorrection, DecayLaw, DecayOrder, Epsilon, Momentum
-from optconform.reference.rules import track, tracked_step
+from optconform.reference.rules import FLOAT64, track, tracked_step
 
 ADAMW = RULES["adamw"].options(lr=0.05, weight_decay=0.5, beta2=0.99, law=DecayLaw.LR_WD)
 ADAM_L2 = RULES["adam_l2"].options(lr=0.05, weight_decay=0.5, beta2=0.99)
@@ -69,6 +69,7 @@ def test_rival_is_a_thousand_thresholds_away(case):
     for step in range(10):
         grad, eta = rng.standard_normal(64) * (3.0 if step == 1 else 1.0), 0.5 if step >= 5 else 1.0
         after, threshold, own = tracked_step(RULES[own_rule], theta, grad, own, own_options, eta)
+        threshold = FLOAT64.allowance * threshold
         other, _, rival = tracked_step(RULES[rival_rule], theta, grad, rival, rival_options, eta)
         largest = max(largest, float(np.max(np.abs(after - other) / threshold)))
         theta = after

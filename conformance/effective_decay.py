@@ -1,0 +1,223 @@
+"""How much of a decay is left after rounding: the effective decay, measured against the nominal one.
+
+At zero gradient nothing moves theta but decay, so one step shows what of it the working precision keeps:
+
+    effective ratio = <theta, -r> / (c * <theta, theta>),   r = theta_1 (with decay) - theta_1 (without)
+
+over all parameters that decay, theta as the optimizer holds it, sums in float64. c is nominal: what the law
+gives at the learning rate and weight decay that the optimizer holds. 1 is decay as configured, 0 is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..adapters.errors import StepFailed
+from ..adapters.options import default_of
+from ..reference.formats import FORMATS
+from .forms import FORMS
+from .law import Law
+from .result import Decay, Match, Verdict
+from .subject import Arrays, Float64Array, Subject, read
+from .trace_evidence import TraceEvidence
+from .traces import Trace
+
+DECAYING = frozenset({Verdict.DECOUPLED, Verdict.EQUIVALENT})
+"""Verdicts under which decay takes a share of theta itself."""
+_L2_RULES = frozenset({"adam_l2", "sgd_l2"})
+"""Rules of the reference whose decay is part of the gradient."""
+TOLERATED_CHANGE = 0.1
+"""Change of the decay by rounding above which OC204 fires."""
+ROUNDINGS_OF_THETA = 2
+"""In one application of decay, each of at most half an ulp of theta: of 1 - c, and of its product with theta or of the
+difference theta - c*theta."""
+ROUNDINGS_OF_C = 4
+"""Relative ones: lr, weight_decay, their product, and the product with theta."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveDecay:
+    """What one step at zero gradient left of the nominal decay."""
+
+    trace: str
+    """Its theta_0 was decayed."""
+    dtype: str
+    lr: float
+    weight_decay: float
+    nominal: float
+    """c, the share of theta that one step should take away."""
+    ratio: float
+    worst_parameter: str
+    """The parameter whose own ratio is farthest from 1."""
+    worst_ratio: float
+    elements: int
+    """Elements other than 0: only these can decay."""
+    unchanged: float
+    """Share of them in which decay changed no bit."""
+    half_ulp: float
+    """<|theta|, half an ulp of theta> / (c * <theta, theta>): what one rounding can take from a ratio, or add."""
+    applications: int = 1
+    """How many times a step applies the decay (`Form.repeats`); each application rounds."""
+
+    @property
+    def changed_by_rounding(self) -> bool:
+        """Whether the ratio is more than 10% from 1, and no farther than rounding can take it."""
+        most = ROUNDINGS_OF_THETA * self.applications * self.half_ulp
+        most += ROUNDINGS_OF_C * FORMATS[self.dtype].unit_roundoff
+        return TOLERATED_CHANGE < abs(self.ratio - 1.0) <= most
+
+    @property
+    def lost(self) -> bool:
+        """Whether rounding leaves nothing: no element moved, as none does whose c*theta is within half an ulp."""
+        return self.unchanged == 1.0 and self.applications * self.half_ulp >= 1.0
+
+    def __str__(self) -> str:
+        """Return the ratio and how it was measured, for reports."""
+        still = f"; {self.unchanged:.0%} of the elements do not move" if self.unchanged else ""
+        return f"{self.ratio:.3g} of the nominal c = {self.nominal:.3g}, at zero gradient on trace {self.trace}{still}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """Why there is no effective decay to state."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the reason, for reports."""
+        return f"not measured: {self.reason}"
+
+
+def left_of_decay(
+    subject: Subject, verdict: Verdict, evidence: Sequence[TraceEvidence], law: Law | None, match: Match
+) -> EffectiveDecay | Unmeasured | None:
+    """Return the effective decay on the smallest trace that decided the kind; None where the verdict is another kind.
+
+    The law is that of the paired runs, else that of the matched rule: in 16 bits rounding leaves the runs nothing to
+    find one from, nor a kind, and then every trace serves. Raises what building raises.
+    """
+    if verdict not in DECAYING:
+        return None
+    known = law if law is not None and law.form is not None else law_of_match(match)
+    if known is None or not evidence:
+        return Unmeasured("the law of the decay is not known")
+    decided = [each for each in evidence if each.verdict in DECAYING] or evidence
+    smallest = min(decided, key=lambda each: sum(parameter.size for parameter in each.trace.parameters))
+    names = [name for name, kind in smallest.kinds.items() if kind.verdict in DECAYING]
+    return effective_decay(subject, smallest.trace, known, names or None)
+
+
+def effective_decay(
+    subject: Subject, trace: Trace, law: Law, names: Iterable[str] | None = None
+) -> EffectiveDecay | Unmeasured:
+    """Return what is left of a decay in the subject's dtype at the user's own hyperparameters, on theta_0 of `trace`.
+
+    `law` may come from the paired runs (`find_law`) or from the rule that the trajectory follows
+    (`law_of_match`); `names` are the parameters that decay, all by default. Raises `BuildFailed` where the
+    optimizer cannot be built; a step that fails at zero gradient, or leaves NaN or infinity, is `Unmeasured`.
+    """
+    if not subject.hyperparameters.get("weight_decay", default_of(subject.target, "weight_decay")):
+        return Unmeasured("weight decay is off")
+    values = subject.parity()
+    start = subject.initial_parameters(trace)
+    decayed, plain = subject.build(start, values), subject.build_without_decay(start, values)
+    lr, weight_decay = decayed.held.get("lr"), decayed.held.get("weight_decay")
+    if not isinstance(lr, int | float) or not isinstance(weight_decay, int | float):
+        return Unmeasured(f"the optimizer holds lr={lr!r} and weight_decay={weight_decay!r}, which are no numbers")
+    nominal = nominal_coefficient(law, lr, weight_decay)
+    if nominal is None:
+        return Unmeasured(f"no coefficient follows from {law.decay.law} at lr={lr}, weight_decay={weight_decay}")
+    before = read(decayed)
+    zeros = {name: np.zeros_like(value) for name, value in before.items()}
+    try:
+        with np.errstate(all="ignore"):  # 0/0 where eps rounds to 0: seen in the result, without a warning
+            for optimizer in (decayed, plain):
+                optimizer.step(zeros, lr)
+    except StepFailed as error:
+        return Unmeasured(f"the step at zero gradient failed: {error}")
+    with_decay, without = read(decayed), read(plain)
+    acted_on = without if law.decay.applied_to == "updated" else before
+    chosen = [name for name in (before if names is None else names) if np.any(acted_on[name])]
+    if not chosen:
+        return Unmeasured(f"theta is zero throughout trace {trace.name}")
+    if not all(np.all(np.isfinite(end[name])) for end in (with_decay, without) for name in chosen):
+        return Unmeasured("the step at zero gradient leaves NaN or infinity")
+    taken = {name: without[name] - with_decay[name] for name in chosen}
+    theta = {name: acted_on[name] for name in chosen}
+    measured = _measured(trace.name, subject.dtype, (lr, weight_decay, nominal), theta, taken)
+    return replace(measured, applications=law.form.repeats if law.form else 1)
+
+
+def nominal_coefficient(law: Law, lr: float, weight_decay: float) -> float | None:
+    """Return c = form(factor * lr**a * weight_decay**b); None where the law has no such figures, or c is no decay.
+
+    Both hyperparameters must be positive for c to be one.
+    """
+    decay = law.decay
+    if law.form is None or decay.factor is None or decay.lr_exponent is None or decay.wd_exponent is None:
+        return None
+    if not (0.0 < lr < math.inf and 0.0 < weight_decay < math.inf):
+        return None
+    c = law.form.apply(decay.factor * lr**decay.lr_exponent * weight_decay**decay.wd_exponent)
+    return c if math.isfinite(c) and c != 0.0 else None
+
+
+def law_of_match(match: Match) -> Law | None:
+    """Return the law of the decoupled rule that a trajectory follows; None where its law, or its kind, is open.
+
+    It serves where 16 bits leave the paired runs nothing to find a law from. An order that is open shows nowhere on
+    the trajectory, and is taken for the paper's.
+    """
+    exponents = {"lr*wd": 1.0, "schedule*wd": 0.0, "wd": 0.0}
+    l2_fits = any(name.partition("[")[0] in _L2_RULES and ratio <= 1.0 for name, ratio in match.rivals.items())
+    if match.rule is None or match.rule in _L2_RULES or l2_fits or match.law not in exponents:
+        return None
+    form = next(form for form in FORMS if form.name == ("proximal" if match.order == "proximal" else "explicit"))
+    applied_to = "updated" if match.order in ("updated", "proximal") else "previous"
+    follows = match.law != "wd"
+    return Law(Decay(match.law, 1.0, exponents[match.law], 1.0, follows, applied_to, form.name), form)
+
+
+def _measured(
+    trace: str, dtype: str, settings: tuple[float, float, float], theta: Arrays, taken: Arrays
+) -> EffectiveDecay:
+    """Return the figures at `settings` (lr, weight_decay, c) from what decay took of each theta.
+
+    Every parameter has an element other than 0, and all elements are finite.
+    """
+    lr, weight_decay, nominal = settings
+    ratios = {name: _inner(theta[name], taken[name]) / (nominal * _inner(theta[name], theta[name])) for name in theta}
+    worst = max(ratios, key=lambda name: abs(ratios[name] - 1.0))
+    squares = sum(_inner(value, value) for value in theta.values())
+    halves = sum(_inner(np.abs(value), half_ulp(value, dtype)) for value in theta.values())
+    elements = sum(int(np.count_nonzero(value)) for value in theta.values())
+    moved = sum(int(np.count_nonzero(taken[name][theta[name] != 0.0])) for name in theta)
+    return EffectiveDecay(
+        trace=trace,
+        dtype=dtype,
+        lr=lr,
+        weight_decay=weight_decay,
+        nominal=nominal,
+        ratio=sum(_inner(theta[name], taken[name]) for name in theta) / (nominal * squares),
+        worst_parameter=worst,
+        worst_ratio=ratios[worst],
+        elements=elements,
+        unchanged=1.0 - moved / elements,
+        half_ulp=halves / (abs(nominal) * squares),
+    )
+
+
+def half_ulp(values: Float64Array, dtype: str) -> Float64Array:
+    """Return half the distance from |x| to the next larger number of `dtype`, for values of that dtype in float64."""
+    working = FORMATS[dtype]
+    _, exponent = np.frexp(values)  # |x| lies in [2**(e - 1), 2**e)
+    ulp = np.ldexp(1.0, exponent - working.precision)
+    return np.asarray(np.maximum(ulp, working.smallest_subnormal) / 2.0, dtype=np.float64)
+
+
+def _inner(x: Float64Array, y: Float64Array) -> float:
+    return float(np.vdot(x, y))

@@ -1,0 +1,222 @@
+"""Replay a trace through an optimizer with hypotheses beside it, step by step, each with its bound.
+
+Accepting a hypothesis takes every element; to reject a rival, a seeded sample of coordinates is enough, and
+once it is rejected it need not be followed to the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..adapters.errors import BuildFailed
+from ..adapters.protocol import MissingGradient, Optimizer
+from ..adapters.text import escape_control
+from ..reference.comparison import Beside, Comparison
+from ..reference.follow import Follower, Mode, state_slots
+from .hypotheses import Hypothesis, multiplier_as_used
+from .judging import Judging
+from .lanes import Lane, lanes_of
+from .subject import Subject
+from .traces import Trace
+from .traces.trace import Step
+
+SAMPLE_SIZE = 512
+"""Coordinates on which rivals are tried; drawn once per trace with a fixed seed."""
+_SEED = 20190506
+"""ICLR 2019, the paper's venue; any fixed number serves."""
+RIVAL_STEPS = 256
+"""Steps after which a rival that is rejected is no longer followed: its separation is known by then."""
+COMPILED_PAYS = 2e8
+"""Elements times steps from which the compiled engine earns back the seconds that compiling takes."""
+
+Array = NDArray[Any]
+OnStep = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Run:
+    """One hypothesis as it is replayed, and the worst of it so far."""
+
+    hypothesis: Hypothesis
+    sampled: bool
+    followers: list[Follower] = field(default_factory=list)
+    """One for each lane of the trace under way."""
+    ratio: float = 0.0
+    elements: int = 0
+    undecidable: int = 0
+    first_violation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no element has left its bound."""
+        return self.ratio <= 1.0
+
+    def add(self, comparison: Comparison, step: int, lane: Lane, sample: NDArray[np.intp]) -> None:
+        """Take in one step of one lane."""
+        self.elements += comparison.compared
+        self.undecidable += comparison.undecidable
+        self.ratio = max(self.ratio, comparison.ratio)
+        if comparison.ratio > 1.0 and comparison.element is not None and not self.first_violation:
+            element = int(sample[comparison.element]) if self.sampled else comparison.element
+            name, index = lane.locate(element)
+            self.first_violation = {
+                "step": step,
+                "parameter": name,
+                "element": index,
+                "found": comparison.found,
+                "expected": comparison.expected,
+                "bound": comparison.bound,
+                "factor": comparison.ratio,
+            }
+
+
+def replay(
+    subject: Subject,
+    trace: Trace,
+    values: Mapping[str, Any],
+    runs: Sequence[Run],
+    steps: Iterable[Step],
+    judging: Judging | None,
+    on_step: OnStep | None = None,
+) -> None:
+    """Step the optimizer, built with `values`, through `steps` of `trace` and every run beside it.
+
+    The figures are added to `runs`; without any, the optimizer is stepped and nothing compared. The first run
+    that is not sampled is the one that rivals must be told from. `on_step` is called after each step with its number.
+    """
+    optimizer = subject.build(trace.initial_parameters(), values)
+    lr = base_learning_rate(subject, optimizer)
+    lanes = [_LaneReplay(lane, subject.dtype, optimizer) for lane in lanes_of(trace)]
+    for lane, sample in zip(lanes, _samples([len(lane.before) for lane in lanes]), strict=True):
+        lane.sample = sample
+    if judging is not None:
+        for run in runs:
+            run.followers = [_follower(run, lane, trace.n_steps, judging) for lane in lanes]
+    own = next((run for run in runs if not run.sampled), None)
+    full = judging is not None and judging.mode is Mode.FULL_RESYNC
+    slots = {slot for run in runs for slot in state_slots(run.hypothesis.options)} if full else set()
+    for step in steps:
+        optimizer.step(step.gradients, step.multiplier * lr)
+        reached = optimizer.read_parameters()
+        state = {slot: each for slot, each in optimizer.read_state().items() if slot in slots} if slots else {}
+        missing = _convention(optimizer.missing_gradient, step)
+        followed = [run for run in runs if not (run.sampled and step.index > RIVAL_STEPS and not run.inside)]
+        for index, lane in enumerate(lanes):
+            lane.take(step, reached, state, missing)
+            beside = None
+            for run in followed:
+                beside = lane.follow(run, index, step, run is own, beside, missing)
+            lane.before = lane.after
+        if on_step is not None:
+            on_step(step.index)
+
+
+class _LaneReplay:
+    """One lane of a trace while it is replayed: theta before and after the step at hand, its gradient and state."""
+
+    def __init__(self, lane: Lane, dtype: str, optimizer: Optimizer) -> None:
+        self.lane, self.dtype = lane, dtype
+        self.before = self._vector(optimizer.read_parameters())
+        self.after: Array = self.before
+        self.grad: Array | None = None
+        self.state: Mapping[str, Array] = {}
+        self.sample: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+
+    def take(
+        self,
+        step: Step,
+        reached: Mapping[str, Array],
+        state: Mapping[str, Mapping[str, Array]],
+        missing: MissingGradient,
+    ) -> None:
+        """Take what the step brought: its gradient as it was fed, and the parameters and state it reached."""
+        self.after = self._vector(reached)
+        self.grad = self.lane.gather(step.gradients, self.dtype)
+        if self.grad is None and missing is MissingGradient.ZERO:
+            self.grad = np.zeros_like(self.before)
+        complete = {slot: each for slot, each in state.items() if self.lane.shapes.keys() <= each.keys()}
+        # State is taken at its own precision: some optimizers keep it wider than the parameters.
+        self.state = {
+            slot: np.concatenate([np.asarray(each[name], dtype=np.float64).reshape(-1) for name in self.lane.shapes])
+            for slot, each in complete.items()
+        }
+
+    def follow(
+        self, run: Run, index: int, step: Step, is_own: bool, beside: Beside | None, missing: MissingGradient
+    ) -> Beside | None:
+        """Take one run through the step; return what rivals must be told from: that of `run` if it is the own one."""
+        follower = run.followers[index]
+        before, after = self._chosen(run, self.before), self._chosen(run, self.after)
+        if self.grad is None:
+            counts = missing is MissingGradient.SKIPPED_SHARED_COUNT
+            run.add(follower.skip(before, after, counts_step=counts), step.index, self.lane, self.sample)
+            return None
+        followed = follower.step(
+            before,
+            self._chosen(run, self.grad),
+            after,
+            multiplier_as_used(run.hypothesis, step.multiplier),
+            state_after={slot: self._chosen(run, each) for slot, each in self.state.items()},
+            beside=beside if run.sampled else None,
+            keep=self.sample if is_own else None,
+        )
+        run.add(followed.comparison, step.index, self.lane, self.sample)
+        return followed.kept if is_own else beside
+
+    def _chosen(self, run: Run, vector: Array) -> Array:
+        return vector[self.sample] if run.sampled else vector
+
+    def _vector(self, arrays: Mapping[str, Array]) -> Array:
+        vector = self.lane.gather(arrays, self.dtype)
+        assert vector is not None, "parameters are never missing"
+        return vector
+
+
+def _follower(run: Run, lane: _LaneReplay, n_steps: int, judging: Judging) -> Follower:
+    large = not run.sampled and len(lane.before) * n_steps >= COMPILED_PAYS
+    # An L2 rule cannot run free: what it does to theta comes back through the gradient.
+    resync = judging.mode is Mode.FREE_RUN and not run.hypothesis.rule.decoupled
+    return Follower(
+        run.hypothesis.rule,
+        run.hypothesis.options,
+        lane.before[lane.sample] if run.sampled else lane.before,
+        judging.arithmetic,
+        mode=Mode.THETA_RESYNC if resync else judging.mode,
+        engine="auto" if large else "numpy",
+    )
+
+
+def base_learning_rate(subject: Subject, optimizer: Optimizer) -> float:
+    """Return the base learning rate that the optimizer holds. Raises `BuildFailed` where it is no number."""
+    held = optimizer.held.get("lr")
+    try:
+        return float(held)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        spec, shown = escape_control(subject.target.spec), escape_control(repr(held))
+        raise BuildFailed(f"{spec} holds lr = {shown}, but should hold a number; use --set lr=0.001") from None
+
+
+def with_multipliers(steps: Iterable[Step], multipliers: Sequence[float]) -> Iterator[Step]:
+    """Yield `steps` with other schedule multipliers, taken in turn."""
+    for multiplier, step in zip(itertools.cycle(multipliers), steps, strict=False):
+        yield replace(step, multiplier=multiplier)
+
+
+def _convention(missing: MissingGradient, step: Step) -> MissingGradient:
+    """Return what happens to missing gradients in `step`: without any gradient, a shared count does not move."""
+    nothing = all(grad is None for grad in step.gradients.values())
+    return MissingGradient.SKIPPED if nothing and missing is MissingGradient.SKIPPED_SHARED_COUNT else missing
+
+
+def _samples(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
+    """Return the seeded sample of each lane's elements in rising order, shared out by size, at least one each."""
+    rng = np.random.default_rng(_SEED)
+    total = sum(sizes)
+    shares = (min(size, max(1, SAMPLE_SIZE * size // total)) for size in sizes)
+    return [np.sort(rng.choice(size, share, replace=False)) for size, share in zip(sizes, shares, strict=True)]
