@@ -148,7 +148,7 @@ _ROWS = (
         "OC301",
         "update-mismatch",
         _ERROR,
-        "the trajectory leaves the threshold of the rule that this class is documented to follow, or decay at the "
+        "the trajectory leaves the bound of the rule that this class is documented to follow, or decay at the "
         "user's own hyperparameters is of another kind than at the probe's",
         "Something besides the decay differs from the documented recurrence; the evidence says at which step.",
         "m / (sqrt(v) - eps)",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..adapters.protocol import Cast
 from ..reference.formats import FORMATS
-from ..reference.options import AdamOptions, InvalidOption
+from ..reference.options import AdamOptions, DecayLaw, InvalidOption
 from ..reference.rules import Options
 from .casts import BIAS_CORRECTION, EVERYWHERE
 from .hypotheses import Hypothesis, with_casts
@@ -39,7 +39,7 @@ def rounded_constants(nearest: Sequence[Hypothesis], held: Mapping[str, Any], dt
     for narrow in _NARROWER:
         if FORMATS[narrow].precision >= FORMATS[dtype].precision:
             continue
-        everything = tuple(Cast(name, narrow) for name, use in _ROUNDED if use == EVERYWHERE)
+        everything = tuple(Cast(name, narrow) for name, use in _ROUNDED if use == EVERYWHERE and name in held)
         alone = [(Cast(name, narrow, use),) for name, use in _ROUNDED]
         for casts in (*alone, everything):
             variants += [changed for each in nearest if (changed := with_casts(each, held, casts)) is not None]
@@ -62,6 +62,13 @@ def _changes(options: Options) -> Iterator[tuple[str, Options]]:
             yield name, changed
 
 
+def _rate_outside_the_decay(options: Options, factor: float) -> dict[str, Any]:
+    """Return another learning rate, and a decay that makes up for it where the law has the rate in it."""
+    if getattr(options, "law", None) is not DecayLaw.LR_WD:
+        return {}
+    return {"lr": factor * options.lr, "weight_decay": options.weight_decay / factor}
+
+
 CHANGES: Mapping[str, Callable[[Options], dict[str, Any]]] = {
     "no epsilon": lambda options: {"eps": 0.0} if isinstance(options, AdamOptions) else {},
     "epsilon squared": lambda options: {"eps": options.eps**2} if isinstance(options, AdamOptions) else {},
@@ -79,8 +86,10 @@ CHANGES: Mapping[str, Callable[[Options], dict[str, Any]]] = {
     "no weight decay": lambda options: {"weight_decay": 0.0},
     "twice the weight decay": lambda options: {"weight_decay": 2.0 * options.weight_decay},
     "half the weight decay": lambda options: {"weight_decay": 0.5 * options.weight_decay},
-    "twice the learning rate": lambda options: {"lr": 2.0 * options.lr, "weight_decay": 0.5 * options.weight_decay},
-    "half the learning rate": lambda options: {"lr": 0.5 * options.lr, "weight_decay": 2.0 * options.weight_decay},
+    "twice the learning rate": lambda options: {"lr": 2.0 * options.lr},
+    "half the learning rate": lambda options: {"lr": 0.5 * options.lr},
+    "twice the learning rate outside the decay": lambda options: _rate_outside_the_decay(options, 2.0),
+    "half the learning rate outside the decay": lambda options: _rate_outside_the_decay(options, 0.5),
     "no momentum": lambda options: {} if isinstance(options, AdamOptions) else {"momentum": 0.0},
 }
 """What is changed -> the options that differ; no options where the change does not apply."""

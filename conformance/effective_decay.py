@@ -170,14 +170,14 @@ def law_of_match(match: Match) -> Law | None:
     """Return the law of the decoupled rule that a trajectory follows; None where its law, or its kind, is open.
 
     It serves where 16 bits leave the paired runs nothing to find a law from. An order that is open shows nowhere on
-    the trajectory, and is taken for the paper's.
+    the trajectory, so the form is taken for the paper's and `applied_to` left open.
     """
     exponents = {"lr*wd": 1.0, "schedule*wd": 0.0, "wd": 0.0}
     l2_fits = any(name.partition("[")[0] in _L2_RULES and ratio <= 1.0 for name, ratio in match.rivals.items())
     if match.rule is None or match.rule in _L2_RULES or l2_fits or match.law not in exponents:
         return None
     form = next(form for form in FORMS if form.name == ("proximal" if match.order == "proximal" else "explicit"))
-    applied_to = "updated" if match.order in ("updated", "proximal") else "previous"
+    applied_to = {"previous": "previous", "updated": "updated", "proximal": "updated"}.get(match.order or "")
     follows = match.law != "wd"
     return Law(Decay(match.law, 1.0, exponents[match.law], 1.0, follows, applied_to, form.name), form)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..adapters.errors import BuildFailed
@@ -12,8 +13,9 @@ from ..reference.follow import Mode, state_slots
 from ..reference.formats import FORMATS
 from ..reference.options import AdamOptions
 from ..reference.platforms import platform_of
-from ..reference.rules import Options
+from .hypotheses import Hypothesis
 from .subject import Subject
+from .traces import Trace
 from .traces.trace import Step
 
 
@@ -24,13 +26,19 @@ class Judging:
     mode: Mode
     arithmetic: Arithmetic
 
+    def mode_of(self, hypothesis: Hypothesis) -> Mode:
+        """Return the mode in which `hypothesis` is followed: L2 cannot run free, and is resynchronised instead."""
+        # What L2 does to theta comes back through the gradient.
+        runs_free = self.mode is not Mode.FREE_RUN or hypothesis.rule.decoupled
+        return self.mode if runs_free else Mode.THETA_RESYNC
 
-def judging_of(subject: Subject, optimizer: Optimizer, options: Options, first: Step) -> Judging:
-    """Return how `optimizer` is judged by rules with `options`: in the subject's mode, or in the one that fits.
+
+def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace) -> Judging:
+    """Return how `optimizer` is judged by `candidates`: in the subject's mode, or in the one that fits.
 
     Parameters suffice in float64 and float32. In 16 bit the running bound on Adam's v soon reaches v itself
     (its errors of u * v a step live for 1 / (1 - beta2) steps), so the moments are taken over too, where the
-    optimizer shows them after `first`, a step that `optimizer` takes here.
+    optimizer shows them after a step of `trace`, which `optimizer` takes here.
     """
     allowed = arithmetic(
         subject.dtype,
@@ -40,10 +48,10 @@ def judging_of(subject: Subject, optimizer: Optimizer, options: Options, first: 
     )
     asked = None if subject.mode is None else Mode(subject.mode)
     narrow = FORMATS[subject.dtype].precision < FORMATS["float32"].precision
-    wants_moments = asked is Mode.FULL_RESYNC if asked else narrow and isinstance(options, AdamOptions)
+    wants_moments = asked is Mode.FULL_RESYNC if asked else narrow and isinstance(candidates[0].options, AdamOptions)
     if not wants_moments:
         return Judging(asked or Mode.THETA_RESYNC, allowed)
-    missing = _missing_slots(optimizer, options, first)
+    missing = _missing_slots(optimizer, candidates, trace)
     if missing and asked:
         raise BuildFailed(
             f"{escape_control(subject.target.spec)} shows no {' and no '.join(missing)} in its state, which "
@@ -52,9 +60,16 @@ def judging_of(subject: Subject, optimizer: Optimizer, options: Options, first: 
     return Judging(Mode.THETA_RESYNC if missing else Mode.FULL_RESYNC, allowed)
 
 
-def _missing_slots(optimizer: Optimizer, options: Options, first: Step) -> list[str]:
-    """Step `optimizer` once, and return the slots of state that it should show by then and does not."""
-    optimizer.step(first.gradients, float(optimizer.held["lr"]))
+def _missing_slots(optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace) -> list[str]:
+    """Step `optimizer` once with a gradient; return the slots of state that it should show by then and does not."""
+    step = next((step for step in trace.steps() if _with_gradient(step)), None)
+    if step is None:
+        return []
+    optimizer.step(step.gradients, float(optimizer.held["lr"]))
     shown = optimizer.read_state()
-    with_gradient = {name for name, grad in first.gradients.items() if grad is not None}
-    return sorted(slot for slot in state_slots(options) if not with_gradient <= shown.get(slot, {}).keys())
+    slots = frozenset().union(*(state_slots(each.options) for each in candidates))
+    return sorted(slot for slot in slots if not _with_gradient(step) <= shown.get(slot, {}).keys())
+
+
+def _with_gradient(step: Step) -> set[str]:
+    return {name for name, grad in step.gradients.items() if grad is not None}

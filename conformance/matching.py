@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .diagnosis import changed_constants, rounded_constants
-from .hypotheses import Hypothesis, hypotheses, label, neighbours
+from .hypotheses import Hypothesis, hypotheses, label, neighbours, with_casts
 from .judging import Judging, judging_of
 from .replaying import OnStep, Run, replay, with_multipliers
 from .result import Decision, Match, Verdict
@@ -77,6 +77,11 @@ class _Walk:
             replay(self.subject, trace, self.values, runs, trace.steps(), self.judging, self.on_step)
         return runs
 
+    def surviving(self, candidates: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Return the candidates that fit a sample of coordinates: over a few steps first, then over all of them."""
+        left = [run.hypothesis for run in self.screened(candidates) if run.inside] if candidates else []
+        return [run.hypothesis for run in self.in_full((), left) if run.inside and run.elements] if left else []
+
 
 def match_trajectory(
     subject: Subject,
@@ -100,34 +105,39 @@ def match_trajectory(
     if not everything:  # it must run at these values all the same
         _Walk(subject, values, None, usable, None).screened(())
         return Matching(Match(), held)
-    judging = judging_of(subject, optimizer, everything[0].options, next(iter(usable[0].steps(1))))
+    judging = judging_of(subject, optimizer, everything, usable[0])
     walk = _Walk(subject, values, judging, usable, on_step)
     screened = walk.screened(everything)
     left = [run.hypothesis for run in screened if run.inside]
-    if not left:
-        return _diagnosed(walk, screened, held)
-    return _followed(walk, left, everything, held)
+    found, runs = _followed(walk, left, everything, held) if left else (None, screened)
+    return found or _diagnosed(walk, runs, everything, held)
 
 
 def _followed(
     walk: _Walk, left: Sequence[Hypothesis], everything: Sequence[Hypothesis], held: Mapping[str, Any]
-) -> Matching:
-    """Replay the hypotheses that are left in full; if the first fails, the next becomes the one to be told from."""
+) -> tuple[Matching | None, list[Run]]:
+    """Return the match among those of `everything` that are `left`, None if there is none, and their runs in full.
+
+    If one fails, the rest is replayed again: the first may be another one then, and the one that failed is a
+    rival, rejected only where it can be told from the first.
+    """
     while True:
         rivals = [each for each in neighbours(left[0], everything, held) if each not in left]
         runs = walk.in_full(left, rivals)
         candidates = runs[: len(left)]
         if not any(run.elements for run in candidates):
-            return Matching(_described(walk.judging, Decision.UNDECIDABLE, candidates[0]), held)
+            return Matching(_described(walk.judging, Decision.UNDECIDABLE, candidates[0]), held), candidates
         inside = [run.hypothesis for run in candidates if run.inside]
-        if candidates[0].inside:
-            return _decided(walk.judging, runs, held)
+        if len(inside) == len(left):
+            return _decided(walk.judging, runs, held), candidates
         if not inside:
-            return _diagnosed(walk, candidates, held)
+            return None, candidates
         left = inside
 
 
-def _diagnosed(walk: _Walk, runs: Sequence[Run], held: Mapping[str, Any]) -> Matching:
+def _diagnosed(
+    walk: _Walk, runs: Sequence[Run], everything: Sequence[Hypothesis], held: Mapping[str, Any]
+) -> Matching:
     """Return what came nearest, and whether one changed constant would explain it.
 
     A hyperparameter that is rounded on use makes a hypothesis of its own: if it fits, it is the match. Any other
@@ -135,16 +145,17 @@ def _diagnosed(walk: _Walk, runs: Sequence[Run], held: Mapping[str, Any]) -> Mat
     """
     ranked = sorted(runs, key=lambda run: run.ratio)
     nearest = [run.hypothesis for run in ranked[:NEAREST]]
-    rounded = rounded_constants(nearest, held, walk.subject.dtype)
-    fitting = [run.hypothesis for run in walk.screened(rounded) if run.inside and run.elements] if rounded else []
-    for hypothesis in fitting[:1]:
-        plain = [each for each in nearest if each.rule is hypothesis.rule]
-        found = walk.in_full([hypothesis], plain)
-        if found[0].inside and found[0].elements:
-            return _decided(walk.judging, found, held)
-    changed = changed_constants(nearest)
-    explaining = zip(changed, walk.screened([each for _, each in changed]), strict=True)
-    explanation = next((name for (name, _), run in explaining if run.inside and run.elements), None)
+    fitting = walk.surviving(rounded_constants(nearest, held, walk.subject.dtype))
+    for casts in dict.fromkeys(hypothesis.casts for hypothesis in fitting):
+        every = [each for plain in everything if (each := with_casts(plain, held, casts)) is not None]
+        left = walk.surviving(every)
+        found = _followed(walk, left, every, held)[0] if left else None
+        if found is not None:
+            return found
+    changed = {hypothesis: name for name, hypothesis in reversed(changed_constants(nearest))}
+    explaining = walk.surviving([*reversed(changed)])[:NEAREST]
+    explained = [run.hypothesis for run in walk.in_full(explaining, ()) if run.inside] if explaining else []
+    explanation = changed[explained[0]] if explained else None
     best = ranked[0]
     name = _name(best.hypothesis)
     match = _described(
@@ -195,7 +206,7 @@ def _described(judging: Judging | None, decision: Decision, run: Run, **more: An
     how: dict[str, Any] = {}
     if judging is not None:
         allowed = judging.arithmetic
-        how = {"mode": str(judging.mode), "computed_in": allowed.working.name, "platform": allowed.platform.name}
+        how = {"mode": str(judging.mode_of(run.hypothesis)), "computed_in": allowed.working.name, "platform": allowed.platform.name}
     return Match(decision=decision, elements=run.elements, undecidable=run.undecidable, **how, **more)
 
 

@@ -180,14 +180,12 @@ class _LaneReplay:
 
 def _follower(run: Run, lane: _LaneReplay, n_steps: int, judging: Judging) -> Follower:
     large = not run.sampled and len(lane.before) * n_steps >= COMPILED_PAYS
-    # An L2 rule cannot run free: what it does to theta comes back through the gradient.
-    resync = judging.mode is Mode.FREE_RUN and not run.hypothesis.rule.decoupled
     return Follower(
         run.hypothesis.rule,
         run.hypothesis.options,
         lane.before[lane.sample] if run.sampled else lane.before,
         judging.arithmetic,
-        mode=Mode.THETA_RESYNC if resync else judging.mode,
+        mode=judging.mode_of(run.hypothesis),
         engine="auto" if large else "numpy",
     )
 

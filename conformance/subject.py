@@ -22,7 +22,7 @@ Arrays = dict[str, Float64Array]
 PROBE_LR = 0.05
 PROBE_WEIGHT_DECAY = 0.5
 PROBE_BETA2 = 0.99
-"""At these the wrong kind is 1e3 thresholds and more away even in float32; at lr 1e-3, wd 1e-2 it can drown."""
+"""At these the wrong kind is 1e3 bounds and more away even in float32; at lr 1e-3, wd 1e-2 it can drown."""
 
 _BETA2_NAMES = ("beta2", "betas")
 """Names under which beta2 may be among the user's hyperparameters; then the probe leaves it."""

@@ -188,7 +188,7 @@ class TestText:
             assert words in said
         assert "synthetic:mixed:0" in said
         assert "rerun: optconform audit" in said
-        assert ("parameters, distances in thresholds" in said) is bool(verbose)
+        assert ("parameters, distances in what rounding explains" in said) is bool(verbose)
 
     def test_no_colour_where_none_is_wanted(self, run, monkeypatch):
         monkeypatch.setenv("FORCE_COLOR", "1")

@@ -66,8 +66,7 @@ def test_audit_judges_in_it(run):
     for dtype in ("float64", "float32", "bfloat16"):
         document = json.loads(run("audit", SGDW, "--dtype", dtype, *TRACE, "--format", "json")[1])
         verdicts[dtype] = document["verdict"], document["decay"]["law"]
-    assert verdicts["float64"] == verdicts["float32"] == ("decoupled", "lr*wd")
-    assert verdicts["bfloat16"] == ("inconclusive", None)
+    assert set(verdicts.values()) == {("decoupled", "lr*wd")}
 
 
 def test_check_shows_it_in_titles_caption_and_last_line(run):

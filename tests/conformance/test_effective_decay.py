@@ -182,7 +182,7 @@ def test_half_an_ulp(x, dtype):
         (Match(rule="adamw", law="lr*wd", order="previous"), (1.0, 1.0), "previous", "explicit"),
         (Match(rule="sgdw", law="schedule*wd", order="updated"), (0.0, 1.0), "updated", "explicit"),
         (Match(rule="adamw", law="wd", order="proximal"), (0.0, 1.0), "updated", "proximal"),
-        (Match(rule="adamw", law="lr*wd", order=None, rivals={"adam_l2": 2.1}), (1.0, 1.0), "previous", "explicit"),
+        (Match(rule="adamw", law="lr*wd", order=None, rivals={"adam_l2": 2.1}), (1.0, 1.0), None, "explicit"),
     ],
 )
 def test_the_law_of_a_matched_rule(match, exponents, applied_to, form):
@@ -238,8 +238,6 @@ class TestWhereItIsMeasured:
 
     def test_the_matched_rule_s_law_serves_where_the_runs_found_none(self, subject, evidence):
         match = Match(rule="adamw", law="lr*wd", order="previous")
-        for verdict in (Verdict.DECOUPLED, Verdict.INCONCLUSIVE):
-            left = left_of_decay(
-                subject, verdict, evidence[2:] if verdict is Verdict.INCONCLUSIVE else evidence, None, match
-            )
+        for found in (evidence, evidence[2:]):  # in 16 bits the runs may leave the kind open as well
+            left = left_of_decay(subject, Verdict.DECOUPLED, found, None, match)
             assert isinstance(left, EffectiveDecay)
