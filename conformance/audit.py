@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -108,11 +109,16 @@ def _audited(
         probed = match_trajectory(subject, traces, probe, on_step=on_step)
     verdict, reason = _verdict(evidence, probed)
     by_trajectory = probed is not None and verdict is not over_traces([each.verdict for each in evidence])
+    nominal = law
     if law is None and by_trajectory and probed is not None:
-        law = law_of_match(probed.match)
+        nominal = law = law_of_match(probed.match)
+        if law is not None and any("constant=" in name for name in probed.match.cannot_tell):
+            law = replace(law, decay=replace(law.decay, factor=None))  # half or twice the decay fits as well
+    if verdict is Verdict.L2 or (verdict is Verdict.INCONCLUSIVE and probed is not None):
+        law = None  # of single tensors, which rounding may have mistaken
     kinds = {(each.trace.name, name): kind for each in evidence for name, kind in each.kinds.items()}
     dimensions = {(trace.name, each.name): len(each.shape) for trace in traces for each in trace.parameters}
-    effective = left_of_decay(subject, verdict, evidence, law, (probed or matching).match)
+    effective = left_of_decay(subject, verdict, evidence, nominal, (probed or matching).match)
     # Where rounding leaves nothing of the decay, the user's own values have no kind to tell.
     nothing_left = isinstance(effective, EffectiveDecay) and effective.lost
     settled = bool(matching.accepted) or nothing_left or by_trajectory or verdict not in NAMED_KINDS
@@ -181,7 +187,10 @@ def _verdict(evidence: Sequence[TraceEvidence], probed: Matching | None) -> tupl
     decoupled = probed.accepted[0].rule.decoupled
     other = tuple(rule.name for rule in RULES.values() if rule.decoupled is not decoupled)
     rivals = [ratio for name, ratio in match.rivals.items() if name.startswith(other)]
-    far = f", every rule of the other kind {min(rivals):.2g} bounds or more outside its own" if rivals else ""
+    far = ""
+    if rivals:
+        nearest = f"{min(rivals):.2g} bounds or more" if math.isfinite(min(rivals)) else "far"
+        far = f", and every rule of the other kind is {nearest} outside its own"
     reason = (
         f"rounding drowns the paired runs, but the trajectory stays inside the bound of {match.rule} "
         f"({match.bound_ratio:.2g}){far}"

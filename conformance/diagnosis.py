@@ -46,20 +46,24 @@ def rounded_constants(nearest: Sequence[Hypothesis], held: Mapping[str, Any], dt
     return variants
 
 
-def changed_constants(nearest: Sequence[Hypothesis]) -> list[tuple[str, Hypothesis]]:
-    """Return (what is changed, hypothesis) for every row of `CHANGES` that applies to one of `nearest`."""
-    return [(name, replace(each, options=options)) for each in nearest for name, options in _changes(each.options)]
-
-
-def _changes(options: Options) -> Iterator[tuple[str, Options]]:
+def changed_constants(hypothesis: Hypothesis) -> Iterator[tuple[str, Hypothesis]]:
+    """Yield (what is changed, hypothesis) for every row of `CHANGES` that applies to `hypothesis`."""
     for name, change in CHANGES.items():
-        values = change(options)
         try:
-            changed = replace(options, **values)
+            options = replace(hypothesis.options, **change(hypothesis.options))
         except InvalidOption:
             continue
-        if values and changed != options:
-            yield name, changed
+        if options != hypothesis.options:
+            yield name, replace(hypothesis, options=options)
+
+
+def other_decays(hypothesis: Hypothesis) -> list[Hypothesis]:
+    """Return `hypothesis` with half and with twice the decay: in 16 bits a rule's bound may hold these as well."""
+    changed = changed_constants(hypothesis)
+    return [replace(each, constant=name) for name, each in changed if name in _OTHER_DECAYS]
+
+
+_OTHER_DECAYS = ("half the weight decay", "twice the weight decay")
 
 
 def _rate_outside_the_decay(options: Options, factor: float) -> dict[str, Any]:

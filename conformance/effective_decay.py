@@ -18,6 +18,7 @@ import numpy as np
 
 from ..adapters.errors import StepFailed
 from ..adapters.options import default_of
+from ..adapters.protocol import Optimizer
 from ..reference.formats import FORMATS
 from .forms import FORMS
 from .law import Law
@@ -62,10 +63,21 @@ class EffectiveDecay:
     """<|theta|, half an ulp of theta> / (c * <theta, theta>): what one rounding can take from a ratio, or add."""
     applications: int = 1
     """How many times a step applies the decay (`Form.repeats`); each application rounds."""
+    later: tuple[int, float] | None = None
+    """(steps, share of their nominal decay that is there by then), where one step seemed to lose it."""
+
+    @property
+    def carried(self) -> bool:
+        """Whether what one step does not show is there after many: in master weights, say, or by chance."""
+        # Each element rounded by chance is off by about its own ulp, of which decay is a few: 3 standard errors.
+        tolerated = min(max(TOLERATED_CHANGE, 3.0 / math.sqrt(self.elements)), 0.5)
+        return self.later is not None and abs(self.later[1] - 1.0) <= tolerated
 
     @property
     def changed_by_rounding(self) -> bool:
         """Whether the ratio is more than 10% from 1, and no farther than rounding can take it."""
+        if self.carried:
+            return False
         most = ROUNDINGS_OF_THETA * self.applications * self.half_ulp
         most += ROUNDINGS_OF_C * FORMATS[self.dtype].unit_roundoff
         return TOLERATED_CHANGE < abs(self.ratio - 1.0) <= most
@@ -73,12 +85,15 @@ class EffectiveDecay:
     @property
     def lost(self) -> bool:
         """Whether rounding leaves nothing: no element moved, as none does whose c*theta is within half an ulp."""
-        return self.unchanged == 1.0 and self.applications * self.half_ulp >= 1.0
+        still = self.later is None or self.later[1] == 0.0
+        return still and self.unchanged == 1.0 and self.applications * self.half_ulp >= 1.0
 
     def __str__(self) -> str:
         """Return the ratio and how it was measured, for reports."""
         still = f"; {self.unchanged:.0%} of the elements do not move" if self.unchanged else ""
-        return f"{self.ratio:.3g} of the nominal c = {self.nominal:.3g}, at zero gradient on trace {self.trace}{still}"
+        later = f"; {self.later[1]:.3g} of it is there after {self.later[0]} steps" if self.later else ""
+        where = f"at zero gradient on trace {self.trace}"
+        return f"{self.ratio:.3g} of the nominal c = {self.nominal:.3g}, {where}{still}{later}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +164,40 @@ def effective_decay(
     taken = {name: without[name] - with_decay[name] for name in chosen}
     theta = {name: acted_on[name] for name in chosen}
     measured = _measured(trace.name, subject.dtype, (lr, weight_decay, nominal), theta, taken)
-    return replace(measured, applications=law.form.repeats if law.form else 1)
+    measured = replace(measured, applications=law.form.repeats if law.form else 1)
+    moves_otherwise = any(np.any(without[name] != before[name]) for name in chosen)
+    if not (measured.lost or measured.changed_by_rounding) or moves_otherwise or nominal >= 1.0:
+        return measured
+    return replace(measured, later=_after_many(decayed, zeros, before, chosen, measured))
+
+
+MANY_STEPS = 2048
+"""Most steps at zero gradient after which a decay that one step does not show is looked for."""
+
+
+def _after_many(
+    optimizer: Optimizer, zeros: Arrays, start: Arrays, names: Iterable[str], first: EffectiveDecay
+) -> tuple[int, float] | None:
+    """Return (steps, share of their nominal decay that is there by then); `optimizer` has taken the first.
+
+    As many steps as nominally amount to four unit roundoffs: by then master weights show, and stochastic rounding
+    has evened out. None where a step fails.
+    """
+    wanted = 4.0 * FORMATS[first.dtype].unit_roundoff / abs(first.nominal)
+    steps = min(MANY_STEPS, max(2, math.ceil(wanted))) if math.isfinite(wanted) else MANY_STEPS
+    try:
+        for _ in range(steps - 1):
+            optimizer.step(zeros, first.lr)
+    except StepFailed:
+        return None
+    end = read(optimizer)
+    names = list(names)
+    theta, taken = {name: start[name] for name in names}, {name: start[name] - end[name] for name in names}
+    if not all(np.all(np.isfinite(value)) for value in taken.values()):
+        return None
+    nominal = -math.expm1(steps * math.log1p(-first.nominal))
+    settings = (first.lr, first.weight_decay, nominal)
+    return steps, _measured(first.trace, first.dtype, settings, theta, taken).ratio
 
 
 def nominal_coefficient(law: Law, lr: float, weight_decay: float) -> float | None:
@@ -190,10 +238,17 @@ def _measured(
     Every parameter has an element other than 0, and all elements are finite.
     """
     lr, weight_decay, nominal = settings
-    ratios = {name: _inner(theta[name], taken[name]) / (nominal * _inner(theta[name], theta[name])) for name in theta}
+    # In units of the largest theta of each parameter, so that no square underflows or overflows.
+    largest = {name: float(np.max(np.abs(value))) for name, value in theta.items()}
+    overall = max(largest.values())
+    ulps = {name: half_ulp(value, dtype) / overall for name, value in theta.items()}
+    own = {name: (theta[name] / largest[name], taken[name] / largest[name]) for name in theta}
+    theta = {name: value / overall for name, value in theta.items()}
+    taken = {name: value / overall for name, value in taken.items()}
+    ratios = {name: _inner(at, gone) / (nominal * _inner(at, at)) for name, (at, gone) in own.items()}
     worst = max(ratios, key=lambda name: abs(ratios[name] - 1.0))
     squares = sum(_inner(value, value) for value in theta.values())
-    halves = sum(_inner(np.abs(value), half_ulp(value, dtype)) for value in theta.values())
+    halves = sum(_inner(np.abs(value), ulps[name]) for name, value in theta.items())
     elements = sum(int(np.count_nonzero(value)) for value in theta.values())
     moved = sum(int(np.count_nonzero(taken[name][theta[name] != 0.0])) for name in theta)
     return EffectiveDecay(

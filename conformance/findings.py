@@ -10,7 +10,7 @@ from .checks import left_at
 from .hypotheses import Hypothesis
 from .identify import DECOUPLED_TARGETS, Fit
 from .observations import Observations, make_finding
-from .result import Finding, Severity, Verdict
+from .result import Decision, Finding, Severity, Verdict
 
 SCHEDULE_WORDS = {
     True: "follows the schedule",
@@ -27,16 +27,24 @@ def findings_of(observed: Observations) -> tuple[Finding, ...]:
 
 
 def _coupled_decay(observed: Observations) -> Iterator[Finding]:
-    if observed.verdict is Verdict.L2 and observed.expectation.verdict == Verdict.DECOUPLED:
-        ratios = [kind.decoupling_ratio for kind in observed.kinds.values() if kind.decoupling_ratio is not None]
-        yield make_finding(
-            "OC101",
-            "weight decay is L2: feeding g + weight_decay*theta to the optimizer without decay reproduces every step, "
-            f"and what decay does is {max(ratios):.2g} times what rounding explains away from any multiple of theta",
-            rerun=observed.rerun,
-            substitution_ratio=max(kind.substitution_ratio or 0.0 for kind in observed.kinds.values()),
-            decoupling_ratio=max(ratios),
-        )
+    if observed.verdict is not Verdict.L2 or observed.expectation.verdict != Verdict.DECOUPLED:
+        return
+    ratios = [kind.decoupling_ratio for kind in observed.kinds.values() if kind.decoupling_ratio is not None]
+    far = max(ratios, default=0.0)
+    # In 16 bits rounding may drown the paired runs, and then the trajectory alone says that it is L2.
+    how = (
+        "feeding g + weight_decay*theta to the optimizer without decay reproduces every step, and what decay does is "
+        f"{far:.2g} times what rounding explains away from any multiple of theta"
+        if far > 1.0
+        else "the trajectory stays inside the bound of a rule with L2, and leaves that of every decoupled one"
+    )
+    yield make_finding(
+        "OC101",
+        f"weight decay is L2: {how}",
+        rerun=observed.rerun,
+        substitution_ratio=max((kind.substitution_ratio or 0.0 for kind in observed.kinds.values()), default=0.0),
+        decoupling_ratio=far,
+    )
 
 
 def _ignored_decay(observed: Observations) -> Iterator[Finding]:
@@ -70,7 +78,7 @@ def _post_update_decay(observed: Observations) -> Iterator[Finding]:
 
 def _wrong_decay_target(observed: Observations) -> Iterator[Finding]:
     for (trace, parameter), kind in observed.kinds.items():
-        if kind.wrong_target:
+        if kind.wrong_target and observed.verdict is not Verdict.INCONCLUSIVE:
             yield make_finding(
                 "OC105",
                 f"decay moves {parameter!r} by {kind.wrong_target} instead of in proportion to theta (trace {trace})",
@@ -232,6 +240,16 @@ def _non_finite(observed: Observations) -> Iterator[Finding]:
                 "OC409", f"{parameter!r}: {kind.reason} (trace {trace})", parameter=parameter, rerun=observed.rerun
             )
             return
+    first = observed.matching.non_finite
+    if first:
+        yield make_finding(
+            "OC409",
+            f"{first['parameter']!r}: the parameters became NaN or infinite at step {first['step']} of trace "
+            f"{first['trace']}, at the user's own hyperparameters",
+            parameter=first["parameter"],
+            rerun=observed.rerun,
+            step=first["step"],
+        )
 
 
 def _weak_trace(observed: Observations) -> Iterator[Finding]:
@@ -240,7 +258,16 @@ def _weak_trace(observed: Observations) -> Iterator[Finding]:
             yield make_finding(
                 "OC905", f"trace {trace}, {parameter!r}: {kind.reason}", parameter=parameter, rerun=observed.rerun
             )
-            return
+            break
+    match = observed.matching.match
+    if match.decision is Decision.UNDECIDABLE:
+        yield make_finding(
+            "OC905",
+            f"nothing is decided at the user's own hyperparameters: none of {match.undecidable} elements has a bound "
+            f"that says anything in {observed.dtype}",
+            rerun=observed.rerun,
+            undecidable=match.undecidable,
+        )
 
 
 def _axis(observed: Observations, code: str, axis: str, found: str | None, text: str) -> Iterator[Finding]:

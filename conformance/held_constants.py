@@ -65,8 +65,11 @@ def held_in_lower_precision(asked: Mapping[str, Any], held: Mapping[str, Any], d
                 yield RoundedConstant(name, float(wanted), float(found), explaining[0])
 
 
-def degenerate_constants(held: Mapping[str, Any], dtype: str) -> Iterator[RoundedConstant]:
-    """Yield each constant of `CONSEQUENCES` that rounds to 0 (eps) or to 1 (decay rates) in `dtype`, but is not that.
+def degenerate_constants(held: Mapping[str, Any], dtype: str, work: str | None = None) -> Iterator[RoundedConstant]:
+    """Yield each constant of `CONSEQUENCES` that rounding makes 0 or 1 and that is not that.
+
+    Decay rates become 1 in the format `dtype` of the state, eps becomes 0 in that of the arithmetic, `work`, which is
+    the same unless given.
 
     beta rounds to 1 exactly where 1 - beta <= 2**-(p + 1), and there x*beta rounds back to x for every x of the
     format, however wide the arithmetic is in between.
@@ -74,8 +77,9 @@ def degenerate_constants(held: Mapping[str, Any], dtype: str) -> Iterator[Rounde
     for name in CONSEQUENCES:
         value, limit = held.get(name), 0.0 if name == "eps" else 1.0
         # A decay rate above 1 is wrong for other reasons, and one of 1 is what was asked for.
-        if _is_number(value) and 0.0 < value < (limit or math.inf) and _rounded(value, dtype) == limit:
-            yield RoundedConstant(name, float(value), limit, dtype)
+        where = work or dtype if name == "eps" else dtype
+        if _is_number(value) and 0.0 < value < (limit or math.inf) and _rounded(value, where) == limit:
+            yield RoundedConstant(name, float(value), limit, where)
 
 
 def _rounded(value: float, dtype: str) -> float:

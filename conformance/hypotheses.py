@@ -27,10 +27,12 @@ class Hypothesis:
     options: Options
     casts: tuple[Cast, ...] = ()
     """Roundings on use that the options already include, and the learning rate of a step still needs."""
+    constant: str = "none"
+    """The constant that was changed in it, where one was."""
 
     def axes(self) -> dict[str, str]:
         """Return what the hypothesis says on every axis, by axis name."""
-        named = {"rule": self.rule.name, "casts": _described(self.casts)}
+        named = {"rule": self.rule.name, "casts": _described(self.casts), "constant": self.constant}
         named |= {axis: str(getattr(self.options, axis)) for axis in AXES if hasattr(self.options, axis)}
         return named
 

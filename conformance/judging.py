@@ -25,6 +25,8 @@ class Judging:
 
     mode: Mode
     arithmetic: Arithmetic
+    state_dtype: str
+    """Format of the optimizer's moments where they were looked at; that of the parameters otherwise."""
 
     def mode_of(self, hypothesis: Hypothesis) -> Mode:
         """Return the mode in which `hypothesis` is followed: L2 cannot run free, and is resynchronised instead."""
@@ -50,25 +52,33 @@ def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypo
     narrow = FORMATS[subject.dtype].precision < FORMATS["float32"].precision
     wants_moments = asked is Mode.FULL_RESYNC if asked else narrow and isinstance(candidates[0].options, AdamOptions)
     if not wants_moments:
-        return Judging(asked or Mode.THETA_RESYNC, allowed)
-    missing = _missing_slots(optimizer, candidates, trace)
+        return Judging(asked or Mode.THETA_RESYNC, allowed, subject.dtype)
+    missing, state_dtype = _state_after_a_step(optimizer, candidates, trace, subject.dtype)
     if missing and asked:
         raise BuildFailed(
             f"{escape_control(subject.target.spec)} shows no {' and no '.join(missing)} in its state, which "
             "full-resync takes over in every step; use --mode theta-resync, which needs parameters only"
         )
-    return Judging(Mode.THETA_RESYNC if missing else Mode.FULL_RESYNC, allowed)
+    return Judging(Mode.THETA_RESYNC if missing else Mode.FULL_RESYNC, allowed, state_dtype)
 
 
-def _missing_slots(optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace) -> list[str]:
-    """Step `optimizer` once with a gradient; return the slots of state that it should show by then and does not."""
+def _state_after_a_step(
+    optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace, dtype: str
+) -> tuple[list[str], str]:
+    """Step `optimizer` once with a gradient, and return what its state looks like then.
+
+    That is the slots that it should show and does not, and the narrowest format of those it does, `dtype` where it
+    shows none.
+    """
     step = next((step for step in trace.steps() if _with_gradient(step)), None)
     if step is None:
-        return []
+        return [], dtype
     optimizer.step(step.gradients, float(optimizer.held["lr"]))
     shown = optimizer.read_state()
     slots = frozenset().union(*(state_slots(each.options) for each in candidates))
-    return sorted(slot for slot in slots if not _with_gradient(step) <= shown.get(slot, {}).keys())
+    formats = {str(array.dtype) for slot in slots for array in shown.get(slot, {}).values()} & FORMATS.keys()
+    narrowest = min(formats, key=lambda name: FORMATS[name].precision, default=dtype)
+    return sorted(slot for slot in slots if not _with_gradient(step) <= shown.get(slot, {}).keys()), narrowest
 
 
 def _with_gradient(step: Step) -> set[str]:

@@ -11,10 +11,11 @@ beside their rivals.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .diagnosis import changed_constants, rounded_constants
+from ..reference.formats import FORMATS
+from .diagnosis import changed_constants, other_decays, rounded_constants
 from .hypotheses import Hypothesis, hypotheses, label, neighbours, with_casts
 from .judging import Judging, judging_of
 from .replaying import OnStep, Run, replay, with_multipliers
@@ -25,8 +26,11 @@ from .traces import Trace
 SCREENING_STEPS = 6
 _SCREENING_SCHEDULE = (1.0, 0.5, 1.0, 0.25, 0.75, 1.0)
 """Multipliers while screening: they change, so that laws and momentum forms part."""
-NEAREST = 3
-"""Hypotheses that are varied where none fits: those that came nearest."""
+NEAREST = 9
+"""Hypotheses whose hyperparameters are rounded where none fits, those that came nearest: three places of epsilon
+and three maxima may lie as near each other as a rounding does."""
+EXPLANATIONS = 3
+"""Changed constants that are tried on every element where they fit the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Matching:
     """The hypotheses that hold every element inside its bound, and the rivals that could not be rejected."""
     first_violation: Mapping[str, Any] = field(default_factory=dict)
     """Where nothing matches: step, parameter, element and factor at which the nearest first left its bound."""
+    non_finite: Mapping[str, Any] = field(default_factory=dict)
+    """Trace, step and parameter at which the optimizer first left NaN or infinity, where it did."""
+    state_dtype: str | None = None
+    """Format of the optimizer's moments, where it is known to be another than the parameters'."""
 
     @property
     def rules(self) -> frozenset[str]:
@@ -61,25 +69,29 @@ class _Walk:
     judging: Judging | None
     traces: Sequence[Trace]
     on_step: OnStep | None
+    non_finite: dict[str, Any] = field(default_factory=dict)
+    """Filled by the first replay in which the optimizer leaves NaN or infinity."""
 
-    def screened(self, candidates: Sequence[Hypothesis]) -> list[Run]:
+    def screened(self, candidates: Sequence[Hypothesis], rival_steps: int = SCREENING_STEPS) -> list[Run]:
         """Return the candidates after a few steps of the first trace, on a sample of coordinates."""
         runs = [Run(each, sampled=True) for each in candidates]
         trace = self.traces[0]
         steps = with_multipliers(trace.steps(SCREENING_STEPS), _SCREENING_SCHEDULE)
-        replay(self.subject, trace, self.values, runs, steps, self.judging)
+        broken = replay(self.subject, trace, self.values, runs, steps, self.judging, rival_steps=rival_steps)
+        self.non_finite.update(self.non_finite or broken)
         return runs
 
     def in_full(self, own: Sequence[Hypothesis], rivals: Sequence[Hypothesis]) -> list[Run]:
         """Return `own`, over every element of every trace, and the rivals on a sample, in this order."""
         runs = [Run(each, sampled=False) for each in own] + [Run(each, sampled=True) for each in rivals]
         for trace in self.traces:
-            replay(self.subject, trace, self.values, runs, trace.steps(), self.judging, self.on_step)
+            broken = replay(self.subject, trace, self.values, runs, trace.steps(), self.judging, self.on_step)
+            self.non_finite.update(self.non_finite or broken)
         return runs
 
     def surviving(self, candidates: Sequence[Hypothesis]) -> list[Hypothesis]:
         """Return the candidates that fit a sample of coordinates: over a few steps first, then over all of them."""
-        left = [run.hypothesis for run in self.screened(candidates) if run.inside] if candidates else []
+        left = [run.hypothesis for run in self.screened(candidates, rival_steps=0) if run.inside] if candidates else []
         return [run.hypothesis for run in self.in_full((), left) if run.inside and run.elements] if left else []
 
 
@@ -103,14 +115,17 @@ def match_trajectory(
     held = {"weight_decay": 0.0, **optimizer.held}
     everything = hypotheses(held, optimizer.casts)
     if not everything:  # it must run at these values all the same
-        _Walk(subject, values, None, usable, None).screened(())
-        return Matching(Match(), held)
+        walk = _Walk(subject, values, None, usable, None)
+        walk.screened(())
+        return Matching(Match(), held, non_finite=walk.non_finite)
     judging = judging_of(subject, optimizer, everything, usable[0])
     walk = _Walk(subject, values, judging, usable, on_step)
     screened = walk.screened(everything)
     left = [run.hypothesis for run in screened if run.inside]
     found, runs = _followed(walk, left, everything, held) if left else (None, screened)
-    return found or _diagnosed(walk, runs, everything, held)
+    matching = found or _diagnosed(walk, runs, everything, held)
+    wider = judging.state_dtype if judging.state_dtype != subject.dtype else None
+    return replace(matching, non_finite=walk.non_finite, state_dtype=wider)
 
 
 def _followed(
@@ -123,6 +138,8 @@ def _followed(
     """
     while True:
         rivals = [each for each in neighbours(left[0], everything, held) if each not in left]
+        if FORMATS[walk.subject.dtype].precision < FORMATS["float32"].precision:
+            rivals += other_decays(left[0])
         runs = walk.in_full(left, rivals)
         candidates = runs[: len(left)]
         if not any(run.elements for run in candidates):
@@ -135,15 +152,13 @@ def _followed(
         left = inside
 
 
-def _diagnosed(
-    walk: _Walk, runs: Sequence[Run], everything: Sequence[Hypothesis], held: Mapping[str, Any]
-) -> Matching:
-    """Return what came nearest, and whether one changed constant would explain it.
+def _diagnosed(walk: _Walk, runs: Sequence[Run], everything: Sequence[Hypothesis], held: Mapping[str, Any]) -> Matching:
+    """Return what came nearest, left last and by the smallest factor, and whether one changed constant explains it.
 
     A hyperparameter that is rounded on use makes a hypothesis of its own: if it fits, it is the match. Any other
     constant is an explanation only.
     """
-    ranked = sorted(runs, key=lambda run: run.ratio)
+    ranked = sorted(runs, key=lambda run: (-run.first_violation["step"], run.ratio))
     nearest = [run.hypothesis for run in ranked[:NEAREST]]
     fitting = walk.surviving(rounded_constants(nearest, held, walk.subject.dtype))
     for casts in dict.fromkeys(hypothesis.casts for hypothesis in fitting):
@@ -152,11 +167,17 @@ def _diagnosed(
         found = _followed(walk, left, every, held)[0] if left else None
         if found is not None:
             return found
-    changed = {hypothesis: name for name, hypothesis in reversed(changed_constants(nearest))}
-    explaining = walk.surviving([*reversed(changed)])[:NEAREST]
+    changed: dict[Hypothesis, tuple[str, Run]] = {}
+    for run in runs:
+        for name, hypothesis in changed_constants(run.hypothesis):
+            changed.setdefault(hypothesis, (name, run))
+    explaining = walk.surviving(list(changed))[:EXPLANATIONS]
     explained = [run.hypothesis for run in walk.in_full(explaining, ()) if run.inside] if explaining else []
-    explanation = changed[explained[0]] if explained else None
-    best = ranked[0]
+    explanation, best = changed[explained[0]] if explained else (None, ranked[0])
+    if best.sampled:
+        # The screening has a schedule of its own: what is reported is where the trace itself leaves the nearest.
+        (in_full,) = walk.in_full([best.hypothesis], ())
+        best = best if in_full.inside else in_full
     name = _name(best.hypothesis)
     match = _described(
         walk.judging,
@@ -206,7 +227,8 @@ def _described(judging: Judging | None, decision: Decision, run: Run, **more: An
     how: dict[str, Any] = {}
     if judging is not None:
         allowed = judging.arithmetic
-        how = {"mode": str(judging.mode_of(run.hypothesis)), "computed_in": allowed.working.name, "platform": allowed.platform.name}
+        mode = judging.mode_of(run.hypothesis)
+        how = {"mode": str(mode), "computed_in": allowed.working.name, "platform": allowed.platform.name}
     return Match(decision=decision, elements=run.elements, undecidable=run.undecidable, **how, **more)
 
 

@@ -49,9 +49,10 @@ def _what_is_left(effective: EffectiveDecay, nominal: str) -> str:
             f"no decay is applied: of {nominal} nothing is left in {effective.dtype}, and none of "
             f"{effective.elements} elements moves"
         )
+    later = f", and {effective.later[1]:.3g} times over {effective.later[0]} steps" if effective.later else ""
     return (
-        f"{effective.dtype} rounding makes the decay {effective.ratio:.3g} times {nominal}; "
-        f"{effective.unchanged:.0%} of {effective.elements} elements do not move"
+        f"{effective.dtype} rounding makes the decay {effective.ratio:.3g} times {nominal} in one step{later}; "
+        f"{effective.unchanged:.0%} of {effective.elements} elements do not move in one"
     )
 
 
@@ -103,7 +104,9 @@ def rounded_hyperparameter(observed: Observations) -> Iterator[Finding]:
 
 def degenerate_constant(observed: Observations) -> Iterator[Finding]:
     """Yield OC306 for every constant that rounding to the working precision makes 0 or 1."""
-    for each in degenerate_constants(observed.matching.held, observed.dtype):
+    state = observed.matching.state_dtype or observed.dtype
+    work = max(state, observed.matching.match.computed_in or state, key=lambda name: FORMATS[name].precision)
+    for each in degenerate_constants(observed.matching.held, state, work):
         name = each.hyperparameter
         yield make_finding(
             "OC306",

@@ -84,11 +84,14 @@ def replay(
     steps: Iterable[Step],
     judging: Judging | None,
     on_step: OnStep | None = None,
-) -> None:
+    rival_steps: int = RIVAL_STEPS,
+) -> dict[str, Any]:
     """Step the optimizer, built with `values`, through `steps` of `trace` and every run beside it.
 
     The figures are added to `runs`; without any, the optimizer is stepped and nothing compared. The first run
-    that is not sampled is the one that rivals must be told from. `on_step` is called after each step with its number.
+    that is not sampled is the one that rivals must be told from; those rejected are followed over `rival_steps`.
+    `on_step` is called after each step with its number. Returns where the optimizer first left a parameter NaN or
+    infinite (`trace`, `step`, `parameter`) although all it had been given was finite; nothing where it did not.
     """
     optimizer = subject.build(trace.initial_parameters(), values)
     lr = base_learning_rate(subject, optimizer)
@@ -101,20 +104,24 @@ def replay(
     own = next((run for run in runs if not run.sampled), None)
     full = judging is not None and judging.mode is Mode.FULL_RESYNC
     slots = {slot for run in runs for slot in state_slots(run.hypothesis.options)} if full else set()
+    broken: dict[str, Any] = {}
     for step in steps:
         optimizer.step(step.gradients, step.multiplier * lr)
         reached = optimizer.read_parameters()
         state = {slot: each for slot, each in optimizer.read_state().items() if slot in slots} if slots else {}
         missing = _convention(optimizer.missing_gradient, step)
-        followed = [run for run in runs if not (run.sampled and step.index > RIVAL_STEPS and not run.inside)]
+        followed = [run for run in runs if not (run.sampled and step.index > rival_steps and not run.inside)]
         for index, lane in enumerate(lanes):
             lane.take(step, reached, state, missing)
             beside = None
             for run in followed:
                 beside = lane.follow(run, index, step, run is own, beside, missing)
             lane.before = lane.after
+            if not broken and lane.breaks():
+                broken = {"trace": trace.name, "step": step.index, "parameter": lane.first_not_finite()}
         if on_step is not None:
             on_step(step.index)
+    return broken
 
 
 class _LaneReplay:
@@ -127,6 +134,16 @@ class _LaneReplay:
         self.grad: Array | None = None
         self.state: Mapping[str, Array] = {}
         self.sample: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._valid = bool(np.isfinite(self.before).all())
+
+    def breaks(self) -> bool:
+        """Whether parameters are NaN or infinite now, from gradients and parameters that never were."""
+        self._valid = self._valid and (self.grad is None or bool(np.isfinite(self.grad).all()))
+        return self._valid and not np.isfinite(self.after).all()
+
+    def first_not_finite(self) -> str:
+        """Return the first parameter that is NaN or infinite now."""
+        return self.lane.locate(int(np.argmin(np.isfinite(self.after))))[0]
 
     def take(
         self,

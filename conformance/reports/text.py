@@ -24,6 +24,8 @@ _MARKS = {
     ExitStatus.COULD_NOT_RUN: Text("ERROR", "bold red"),
     ExitStatus.UNDECIDED: Text("unknown", "bold yellow"),
 }
+_OPEN_SHOWN = 3
+"""Rivals that cannot be told apart which are named; `-v` lists all."""
 _NOTHING = "-"
 _RIVAL_WIDTH = 24
 _WIDE = 100
@@ -117,7 +119,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     if decay.law:
         exponents = f"c = {_number(decay.factor)} * lr^{_number(decay.lr_exponent)} * wd^{_number(decay.wd_exponent)}"
         schedule = SCHEDULE_WORDS[decay.follows_schedule]
-        facts.append(("decay", f"law {decay.law} ({exponents}), {schedule}; on {decay.applied_to} theta, {decay.form}"))
+        applied = f"on {decay.applied_to} theta, {decay.form}" if decay.applied_to else "on which theta cannot be told"
+        facts.append(("decay", f"law {decay.law} ({exponents}), {schedule}; {applied}"))
     if decay.effective_note:
         facts.append(("effective decay", decay.effective_note))
     if match.rule:
@@ -128,7 +131,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     elif match.nearest:
         facts.append(("follows", f"no rule of the reference; nearest {match.nearest}"))
     if match.decision is not None:
-        judged = f"{match.decision}; {match.mode}, computed in {match.computed_in} on {match.platform}"
+        judged = f"{match.decision}{_open(match)}; {match.mode}, computed in {match.computed_in} on {match.platform}"
         facts.append(("decision", judged))
     if result.probe_match is not None and result.probe_match.decision is not None:
         facts.append(("at the probe", _decided(result.probe_match)))
@@ -143,8 +146,15 @@ def _facts(result: Result) -> list[tuple[str, str]]:
 def _decided(match: Match) -> str:
     """Return what the trajectory said, with what it could not tell."""
     follows = f": {match.rule}, {_number(match.bound_ratio)} of the bound" if match.rule else ""
-    open_ones = f"; cannot tell {', '.join(match.cannot_tell)}" if match.cannot_tell else ""
-    return f"{match.decision}{follows}{open_ones}"
+    return f"{match.decision}{follows}{_open(match)}"
+
+
+def _open(match: Match) -> str:
+    """Return the rivals that cannot be told apart, the first few by name."""
+    if not match.cannot_tell:
+        return ""
+    more = f" and {len(match.cannot_tell) - _OPEN_SHOWN} more" if len(match.cannot_tell) > _OPEN_SHOWN else ""
+    return f"; not told from {', '.join(match.cannot_tell[:_OPEN_SHOWN])}{more}"
 
 
 def _print_checks(console: Console, checks: Iterable[Check]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from optconform.conformance.result import (
     Check,
     Counting,
+    Decision,
     ExitStatus,
     Finding,
     Match,
@@ -98,6 +99,24 @@ def test_json_holds_no_number_that_json_has_not():
     assert read["match"]["bound_ratio"] == "-inf"
     assert read["hyperparameters"] == {"betas": [0.9, 0.5], "hook": repr(print), "3": [1], "flag": True}
     assert read["verdict"] == "decoupled"
+
+
+@pytest.mark.parametrize("decision", [None, *Decision])
+def test_json_shows_the_decision_and_what_it_was_made_by(decision):
+    match = Match(
+        decision,
+        cannot_tell=("adam_l2", "adamw[epsilon=hat]"),
+        explained_by="no epsilon",
+        mode="full-resync",
+        computed_in="float32",
+        platform="xla-gpu",
+    )
+    document = json.loads(json.dumps(result(match=match, probe_match=Match(decision)).to_json()))
+    shown = document["match"]
+    assert shown["decision"] == document["probe_match"]["decision"] == decision
+    assert shown["cannot_tell"] == ["adam_l2", "adamw[epsilon=hat]"]
+    assert (shown["explained_by"], shown["mode"]) == ("no epsilon", "full-resync")
+    assert (shown["computed_in"], shown["platform"]) == ("float32", "xla-gpu")
 
 
 def test_json_counts_what_it_lists():
