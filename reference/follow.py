@@ -125,7 +125,7 @@ class Follower:
             comparison = merged(comparison, found, block.start)
             if reached is not None:
                 kept.append(reached)
-        self._tracked = replace(self._tracked, state=_one_step_further(self._tracked.state))
+        self._tracked = _one_step_further(self._tracked)
         thetas, bounds = zip(*kept, strict=True) if kept else ((), ())
         return Followed(comparison, Beside(np.concatenate(thetas), np.concatenate(bounds)) if kept else None)
 
@@ -135,7 +135,7 @@ class Follower:
         `counts_step` says whether the step count moves all the same.
         """
         if counts_step:
-            self._tracked = replace(self._tracked, state=_one_step_further(self._tracked.state))
+            self._tracked = _one_step_further(self._tracked)
         theta, error = self._free or (_float64(before), 0.0)
         bound = np.broadcast_to(self.arithmetic.allowance * np.asarray(error), theta.shape)
         found = compare(theta, _float64(after), theta, bound)
@@ -240,5 +240,5 @@ def _parts(tracked: Tracked) -> tuple[Any, Any]:
     return tracked.state, tracked.error
 
 
-def _one_step_further(state: Any) -> Any:
-    return replace(state, step=state.step + 1)
+def _one_step_further(tracked: Tracked) -> Tracked:
+    return Tracked(replace(tracked.state, step=tracked.state.step + 1), tracked.error)
