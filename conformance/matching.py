@@ -142,7 +142,7 @@ def _followed(
             rivals += other_decays(left[0])
         runs = walk.in_full(left, rivals)
         candidates = runs[: len(left)]
-        if not any(run.elements for run in candidates):
+        if not any(run.elements or not run.inside for run in candidates):
             return Matching(_described(walk.judging, Decision.UNDECIDABLE, candidates[0]), held), candidates
         inside = [run.hypothesis for run in candidates if run.inside]
         if len(inside) == len(left):
@@ -181,7 +181,7 @@ def _diagnosed(walk: _Walk, runs: Sequence[Run], everything: Sequence[Hypothesis
     name = _name(best.hypothesis)
     match = _described(
         walk.judging,
-        Decision.REJECT if best.elements else Decision.UNDECIDABLE,
+        Decision.REJECT,
         best,
         nearest=name,
         rivals={name: best.ratio},

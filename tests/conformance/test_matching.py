@@ -254,6 +254,15 @@ class TestMissingGradients:
         found = matched(varied(Adam), none)
         assert (found.match.rule, found.match.elements, found.accepted) == (None, 0, ())
 
+    def test_parameters_that_move_without_any_gradient_are_rejected(self, matched, make_trace):
+        class Restless(varied(Adam)):
+            def step(self, params, grads, lr):
+                return {name: value * (1 - 1e-6) for name, value in params.items()}
+
+        none = make_trace(n_steps=4, missing=set(itertools.product(range(1, 5), ("w", "b"))))
+        assert matched(Restless, none).match.decision == "reject"
+        assert matched(varied(Adam), none).match.decision == "undecidable"
+
     def test_a_parameter_that_moves_without_gradient_matches_nothing(self, matched, sparse):
         class Restless(varied(Adam)):
             def step(self, params, grads, lr):
