@@ -47,16 +47,14 @@ class InTerminal:
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
         for name in ("NO_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE", "FORCE_COLOR"):
             environment.pop(name, None)
-        self.process = subprocess.Popen(
-            arguments,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            # A shell that runs this in the background hands down that SIGINT is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        # A shell that runs this in the background hands down that SIGINT is ignored; a handler here undoes that.
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                arguments, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave
+            )
+        finally:
+            signal.signal(signal.SIGINT, inherited)
         os.close(slave)
         self.shown = b""
 
