@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -11,12 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .console import make_console
 
 _Item = TypeVar("_Item")
+_INTERVAL = 0.1
+"""Seconds between two steps that are shown: drawing costs about a millisecond, a step of a small replay less."""
 
 
 class Bar:
     """How many of several pieces of work are done, the title of the one under way, and its step."""
 
-    def __init__(self, titles: Sequence[str]) -> None:
+    def __init__(self, titles: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         console = make_console(stderr=True)
         columns = (
             MofNCompleteColumn(),
@@ -26,6 +29,8 @@ class Bar:
             TextColumn("{task.fields[step]}", markup=False),
         )
         self._titles = titles
+        self._clock = clock
+        self._next_shown = clock()
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(titles[0] if titles else "", total=len(titles), step="")
 
@@ -48,5 +53,10 @@ class Bar:
             yield item
 
     def step(self, number: int) -> None:
-        """Show the step that a replay has reached."""
-        self._progress.update(self._task, step=f"step {number:,}")
+        """Show the step that a replay has reached, unless one was shown a moment ago.
+
+        The bar is drawn here and not left to its own thread, which a replay of small steps keeps from running.
+        """
+        if (now := self._clock()) >= self._next_shown:
+            self._next_shown = now + _INTERVAL
+            self._progress.update(self._task, step=f"step {number:,}", refresh=True)

@@ -112,9 +112,8 @@ def test_ten_thousand_steps_with_the_step_number_moving(in_terminal, trace, tmp_
     assert (match["decision"], match["rule"], match["elements"]) == ("accept", "sgdw", 3 * N_STEPS)
     assert match["bound_ratio"] <= 1.0
     steps = running.steps()
-    assert len(set(steps)) > 5
+    assert len(set(steps)) >= 2
     assert steps == sorted(steps)
-    assert max(steps) > N_STEPS // 2
     assert TARGET.encode() in running.shown
 
 
@@ -157,7 +156,6 @@ class TestBar:
         with Bar(["first [x]", "second"]) as bar:
             for _ in bar.each(["a", "b"]):
                 bar.step(1234)
-                bar._progress.refresh()
         shown = capsys.readouterr().err
         assert "second" in shown
         assert "step 1,234" in shown
@@ -171,6 +169,16 @@ class TestBar:
         assert bar._progress.tasks[0].fields["step"] == "step 7"
         next(pieces)
         assert (bar._progress.tasks[0].description, bar._progress.tasks[0].fields["step"]) == ("second", "")
+
+    def test_it_is_drawn_by_the_steps_themselves_and_ten_times_a_second_at_most(self, terminal, capsys):
+        seconds = iter([0.0, 0.0, 0.05, 0.1, 0.11, 0.25])
+        bar = Bar(["only"], clock=lambda: next(seconds))
+        with bar:
+            bar._progress.live.auto_refresh = False
+            for number in range(1, 6):
+                bar.step(number)
+        shown = capsys.readouterr().err
+        assert [f"step {number}" in shown for number in range(1, 6)] == [True, False, True, False, True]
 
     def test_outside_a_terminal_it_is_silent(self, monkeypatch, capsys):
         for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
