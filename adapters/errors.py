@@ -32,6 +32,10 @@ class StepFailed(RuntimeError):
     """The optimizer raised while stepping."""
 
 
+class NotSupported(RuntimeError):
+    """The framework, or this target, has no such way of being used; the message says which and why."""
+
+
 class NotReplayable(StepFailed):
     """The step needs a closure, a loss or a model: recorded gradients alone cannot drive it."""
 

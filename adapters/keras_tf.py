@@ -17,7 +17,7 @@ from .errors import BuildFailed, MissingFramework, StepFailed, UnknownOption, fo
 from .frameworks import FRAMEWORKS, prepare_environment
 from .keras_casts import DECAY_CASTS, UPDATE_CASTS
 from .options import constructor_arguments, held_values, names_of, own_name, without_unaccepted_lr
-from .protocol import Array, Cast, Gradients, MissingGradient, Target
+from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .saved_attributes import SavedValues
 from .text import escape_control
 
@@ -88,6 +88,7 @@ class KerasAdapter:
         dtype: str = "float64",
         device: str = "cpu",
         path: str | None = None,
+        layout: Layout = PLAIN,
     ) -> KerasOptimizer:
         """Construct `target` and build it over Keras variables that hold copies of `parameters`.
 

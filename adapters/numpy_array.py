@@ -13,7 +13,7 @@ from .arrays import chosen, host_copies, host_dtype, present, shapes_of
 from .devices import resolve_device
 from .errors import BuildFailed, StepFailed, UnknownOption, foreign_code
 from .options import constructor_arguments, held_values, names_of, without_unaccepted_lr
-from .protocol import Array, Cast, Gradients, MissingGradient, Target
+from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .saved_attributes import SavedValues
 from .text import escape_control
 
@@ -65,6 +65,7 @@ class NumPyAdapter:
         dtype: str = "float64",
         device: str = "cpu",
         path: str | None = None,
+        layout: Layout = PLAIN,
     ) -> NumPyOptimizer:
         """Call `target` with the hyperparameters and keep copies of `parameters` beside it.
 

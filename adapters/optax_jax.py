@@ -17,7 +17,7 @@ from .arrays import chosen, host_copies, host_dtype, present
 from .devices import resolve_device
 from .errors import BuildFailed, NotReplayable, StepFailed, UnknownOption, foreign_code
 from .options import constructor_arguments, default_of, held_values, names_of, own_name
-from .protocol import Array, Cast, Gradients, MissingGradient, Target
+from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .text import escape_control
 
 CANONICAL_STATE: Mapping[str, str] = {"mu": "m", "nu": "v", "nu_max": "v_max", "trace": "momentum"}
@@ -61,6 +61,7 @@ class OptaxAdapter:
         dtype: str = "float64",
         device: str = "cpu",
         path: str | None = None,
+        layout: Layout = PLAIN,
     ) -> OptaxOptimizer:
         """Call the factory, with a schedule callable for its learning rate, and initialise its state.
 

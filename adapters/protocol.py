@@ -15,7 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
-Gradients = Mapping[str, Array | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """A sparse gradient: rows of a matrix, all others without an entry."""
+
+    indices: NDArray[np.int64]
+    """Rows that have an entry, each once, ascending; shape (k,)."""
+    values: Array
+    """Their entries, shape (k, *rest of the parameter's shape)."""
+    shape: tuple[int, ...]
+    """The parameter's shape."""
+
+    def dense(self) -> Array:
+        """Return the same gradient with zeros in the rows that have no entry."""
+        array = np.zeros(self.shape, dtype=self.values.dtype)
+        array[self.indices] = self.values
+        return array
+
+
+Gradients = Mapping[str, Array | SparseRows | None]
 
 
 class MissingGradient(StrEnum):
@@ -56,6 +76,20 @@ class Target:
     """Canonical name -> the target's own option name, where the user said so (`--map`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the parameters are handed over, where that is not one list in the working precision, all alike."""
+
+    groups: tuple[tuple[str, ...], ...] = ()
+    """Parameter names by group (PyTorch: `param_groups`) or by list (one optimizer each); none: all together."""
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    """Parameters held in another dtype than the working precision."""
+    undecayed: frozenset[str] = frozenset()
+    """Parameters excluded from decay in the framework's own way: group, `exclude_from_weight_decay`, mask."""
+    accumulate: int = 1
+    """Micro-steps whose mean gradient is one update, accumulated in the framework's own way."""
+
+
 class Optimizer(Protocol):
     """A real optimizer, bound to its parameters on one device."""
 
@@ -68,12 +102,37 @@ class Optimizer(Protocol):
     """dtype in which a step is known to be computed where that is wider than the parameters'; None elsewhere."""
     scalars_in: str | None
     """dtype in which beta**t and other scalars are formed where that is narrower than float32; None elsewhere."""
+    excluded: frozenset[str]
+    """Parameters that the optimizer itself was told not to decay, as far as can be read back from it."""
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update. `lr` is the learning rate of this step, eta_t * alpha.
 
-        `gradients` maps every parameter name to an array of the parameter's shape, or to None.
+        `gradients` maps every parameter name to an array of the parameter's shape, to `SparseRows`, or to None.
+        Raises `NotSupported` for `SparseRows` where the framework has no sparse gradients.
         """
+
+    def gradients_left(self) -> dict[str, Array]:
+        """Copies of the gradients that the last step was given, as it left them. Missing and sparse ones left out.
+
+        Raises `NotSupported` where a step cannot reach them (immutable arrays).
+        """
+
+    def set_weight_decay(self, value: float) -> None:
+        """Change weight decay for the steps to come, in the way the framework allows.
+
+        Raises `NotSupported` where it allows none.
+        """
+
+    def save(self) -> Any:
+        """The optimizer's state in the framework's own form of saving, after a round trip through bytes or copies.
+
+        PyTorch: `state_dict()`; Keras: `save_own_variables`; Optax: the leaves of the state. Parameters are not in it.
+        Raises `NotSupported` where the framework or the target has none.
+        """
+
+    def load(self, saved: Any) -> None:
+        """Take over what `save` of another instance, built alike over equal parameters, returned."""
 
     def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
         """Copies of the parameters (all, or those named), in their own dtype and shape."""
@@ -95,6 +154,10 @@ class Optimizer(Protocol):
 
     def restore(self, snapshot: Any) -> None:
         """Return to `snapshot`, which stays valid and may be restored again."""
+
+
+PLAIN = Layout()
+"""All parameters in one list, in the working precision, all alike."""
 
 
 class Adapter(Protocol):
@@ -119,9 +182,11 @@ class Adapter(Protocol):
         dtype: str = "float64",
         device: str = "cpu",
         path: str | None = None,
+        layout: Layout = PLAIN,
     ) -> Optimizer:
-        """Construct `target` over copies of `parameters`.
+        """Construct `target` over copies of `parameters`, handed over as `layout` says.
 
         `hyperparameters` mixes canonical names with the target's own option names. Raises
-        `UnknownOption`, `MissingDevice` or `BuildFailed` from `adapters.errors`.
+        `UnknownOption`, `MissingDevice` or `BuildFailed` from `adapters.errors`, and `NotSupported` for a
+        layout that the framework or the target has no way of.
         """

@@ -16,7 +16,7 @@ from .arrays import HOST_DTYPES, chosen, host_copies, host_dtype, pack
 from .devices import resolve_device
 from .errors import BuildFailed, NotReplayable, StepFailed, UnknownOption, foreign_code
 from .options import accepts, canonical_values, constructor_arguments, held_values, names_of, without_unaccepted_lr
-from .protocol import Array, Cast, Gradients, MissingGradient, Target
+from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .saved_attributes import SavedValues
 from .text import escape_control
 
@@ -76,6 +76,7 @@ class TorchAdapter:
         dtype: str = "float64",
         device: str = "cpu",
         path: str | None = None,
+        layout: Layout = PLAIN,
     ) -> TorchOptimizer:
         """Construct `target` over one parameter group holding copies of `parameters`.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..adapters.arrays import host_copies, host_dtype
 from ..adapters.errors import BuildFailed
 from ..adapters.options import accepts, default_of
-from ..adapters.protocol import Adapter, Optimizer, Target
+from ..adapters.protocol import PLAIN, Adapter, Layout, Optimizer, Target
 from ..reference.follow import Mode
 from .traces import Trace
 
@@ -108,8 +108,13 @@ class Subject:
             except BuildFailed:
                 raise refused from None
 
-    def build(self, parameters: Mapping[str, NDArray[Any]], hyperparameters: Mapping[str, Any]) -> Optimizer:
-        """Construct the optimizer over copies of `parameters`, rounded to the working precision."""
+    def build(
+        self, parameters: Mapping[str, NDArray[Any]], hyperparameters: Mapping[str, Any], layout: Layout = PLAIN
+    ) -> Optimizer:
+        """Construct the optimizer over copies of `parameters`, rounded to the working precision.
+
+        Raises what `Adapter.build` raises.
+        """
         return self.adapter.build(
             self.target,
             hyperparameters,
@@ -117,6 +122,7 @@ class Subject:
             dtype=self.dtype,
             device=self.device,
             path=self.path,
+            layout=layout,
         )
 
     def initial_parameters(self, trace: Trace) -> Arrays:
