@@ -204,7 +204,9 @@ def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from ..reports.console import make_console
     from ..traces.errors import printable
 
-    table = Table(*columns, box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in columns:
+        table.add_column(heading, overflow="fold")  # a name that is cut short could not be used
     for row in rows:
         table.add_row(*(printable(cell) for cell in row))
     make_console().print(table)

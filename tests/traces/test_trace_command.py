@@ -10,7 +10,7 @@ from optconform.conformance.traces import TraceError, open_trace, shipped_names,
 
 
 def run(*arguments):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+    return CliRunner(env={"COLUMNS": "120"}).invoke(command, [str(argument) for argument in arguments])
 
 
 def test_list():
