@@ -8,18 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["__version__", "audit", "check_optimizer"]
+__all__ = ["__version__", "audit", "check_optimizer", "compare"]
 
 _HOME = {
     "__version__": "._version",
     "audit": ".conformance.api",
     "check_optimizer": ".conformance.api",
+    "compare": ".conformance.api",
 }
 """Public name -> the module that holds it."""
 
 if TYPE_CHECKING:
     from ._version import __version__
-    from .conformance.api import audit, check_optimizer
+    from .conformance.api import audit, check_optimizer, compare
 else:  # hidden from type checkers, which would otherwise believe every misspelt name
 
     def __getattr__(name: str) -> object:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from .protocol import Array, Gradients
+from .errors import NotSupported
+from .protocol import Array, Gradients, SparseRows
 
 Shape = tuple[int, ...]
 
@@ -58,8 +59,8 @@ def shapes_of(arrays: Mapping[str, Array]) -> dict[str, Shape]:
     return {name: np.shape(array) for name, array in arrays.items()}
 
 
-def present(gradients: Gradients, shapes: Mapping[str, Shape]) -> dict[str, Array]:
-    """Return the gradients that are there, in the parameters' order.
+def checked(gradients: Gradients, shapes: Mapping[str, Shape]) -> dict[str, Array | SparseRows]:
+    """Return the gradients that are there, dense and sparse, in the parameters' order.
 
     Raises `ValueError` where a parameter is not mentioned at all (None says "no gradient"), where a
     gradient belongs to no parameter, and where a shape differs: broadcasting would hide it.
@@ -71,15 +72,27 @@ def present(gradients: Gradients, shapes: Mapping[str, Shape]) -> dict[str, Arra
             f"gradients must name every parameter once; missing: {_names(missing)}, unknown: {_names(unknown)}. "
             "Give None where a parameter has no gradient in this step."
         )
-    found: dict[str, Array] = {}
+    found: dict[str, Array | SparseRows] = {}
     for name, shape in shapes.items():
         gradient = gradients[name]
         if gradient is None:
             continue
-        if np.shape(gradient) != shape:
-            raise ValueError(
-                f"the gradient of {name!r} has shape {np.shape(gradient)}, but should have the parameter's, {shape}."
-            )
+        given = gradient.shape if isinstance(gradient, SparseRows) else np.shape(gradient)
+        if given != shape:
+            raise ValueError(f"the gradient of {name!r} has shape {given}, but should have the parameter's, {shape}.")
+        found[name] = gradient
+    return found
+
+
+def present(gradients: Gradients, shapes: Mapping[str, Shape]) -> dict[str, Array]:
+    """Return the gradients that are there, in the parameters' order, for a use that takes dense ones only.
+
+    Raises `ValueError` as `checked` does, and `NotSupported` for a sparse gradient.
+    """
+    found: dict[str, Array] = {}
+    for name, gradient in checked(gradients, shapes).items():
+        if isinstance(gradient, SparseRows):
+            raise NotSupported(f"the gradient of {name!r} is sparse, and this framework has no sparse gradients.")
         found[name] = gradient
     return found
 

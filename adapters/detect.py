@@ -60,6 +60,11 @@ def _from_shape(candidate: Any, *, bound: bool) -> str | None:
     return "numpy" if callable(step) and _positional(step) >= (3 if bound else 4) else None
 
 
+def follows_numpy_protocol(cls: type) -> bool:
+    """Return whether the instances of `cls` have `step(params, grads, lr)`, and no `init` and `update` as in Optax."""
+    return _from_shape(cls, bound=False) == "numpy"
+
+
 def _from_result(factory: Callable[..., Any], spec: str) -> str:
     shown = escape_control(spec)
     remedy = "Say which framework it is with --framework NAME (framework=NAME in Python)."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .text import describe_error
@@ -36,12 +36,16 @@ class NotSupported(RuntimeError):
     """The framework, or this target, has no such way of being used; the message says which and why."""
 
 
+class PathNotTaken(UnknownOption, NotSupported):
+    """The framework has this way of executing a step, but the target, or the device, does not take it."""
+
+
 class NotReplayable(StepFailed):
     """The step needs a closure, a loss or a model: recorded gradients alone cannot drive it."""
 
 
 @contextmanager
-def foreign_code(error_type: type[RuntimeError], doing: str, hint: str = "") -> Iterator[None]:
+def foreign_code(error_type: type[RuntimeError], doing: str, hint: str | Callable[[], str] = "") -> Iterator[None]:
     """Report whatever the target's own code raises as `error_type`, with the original text.
 
     `doing` opens the message ("torch.optim:AdamW: the constructor"), `hint` closes it. `SystemExit`
@@ -50,4 +54,5 @@ def foreign_code(error_type: type[RuntimeError], doing: str, hint: str = "") -> 
     try:
         yield
     except (Exception, SystemExit) as error:
-        raise error_type(f"{doing} raised {describe_error(error)}{hint}") from error
+        ending = hint if isinstance(hint, str) else hint()
+        raise error_type(f"{doing} raised {describe_error(error)}{ending}") from error

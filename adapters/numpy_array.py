@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import saved_attributes
-from .arrays import chosen, host_copies, host_dtype, present, shapes_of
+from .arrays import checked, chosen, shapes_of
 from .devices import resolve_device
-from .errors import BuildFailed, StepFailed, UnknownOption, foreign_code
-from .options import constructor_arguments, held_values, names_of, without_unaccepted_lr
-from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
-from .saved_attributes import SavedValues
+from .errors import BuildFailed, NotSupported, UnknownOption, foreign_code
+from .layouts import accumulation_options, copies_in, dtypes_of, lists_of
+from .numpy_object import NumPyObject, ObjectSnapshot
+from .options import constructor_arguments, held_values, lacking_hint, names_of, signature_of, without_unaccepted_lr
+from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, SparseRows, Target
 from .text import escape_control
 
-CANONICAL_STATE: Mapping[str, str] = {
-    "m": "m",
-    "first_moment": "m",
-    "exp_avg": "m",
-    "v": "v",
-    "second_moment": "v",
-    "exp_avg_sq": "v",
-    "v_max": "v_max",
-    "momentum": "momentum",
-    "momentum_buffer": "momentum",
-}
-"""Attribute that maps parameter names to arrays (leading underscores dropped) -> canonical slot.
-
-A `velocity` is not among them: half of the code in the wild adds it to the parameters, with the sign turned.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class NumPySnapshot:
-    """Parameters and the object's attributes at one moment."""
-
-    parameters: Mapping[str, Array]
-    attributes: SavedValues
+EXCLUSION_OPTIONS = ("exclude_from_weight_decay", "exclude_from_decay", "undecayed", "no_decay")
+"""Constructor options that take the names of parameters to be left out of weight decay, in the order tried."""
 
 
 class NumPyAdapter:
@@ -47,6 +25,7 @@ class NumPyAdapter:
 
     framework = "numpy"
     paths = ("default",)
+    compiled_paths: tuple[str, ...] = ()
 
     def versions(self) -> dict[str, str]:
         """Return the version of NumPy."""
@@ -67,29 +46,35 @@ class NumPyAdapter:
         path: str | None = None,
         layout: Layout = PLAIN,
     ) -> NumPyOptimizer:
-        """Call `target` with the hyperparameters and keep copies of `parameters` beside it.
+        """Call `target` with the hyperparameters, once for each group of `layout`, and keep copies of `parameters`.
 
-        `lr` goes to the constructor only if it has such an option: every step is told its own.
-        Raises `UnknownOption`, `MissingDevice` or `BuildFailed`.
+        `lr` goes to the constructor only if it has such an option: every step is told its own. Raises
+        `UnknownOption`, `MissingDevice` or `BuildFailed`, and `NotSupported` where the factory has no option
+        for accumulation or for parameters left out of decay.
         """
         resolve_device(device, self.devices(), self.framework, "NumPy computes on the CPU; use device='cpu'.")
         if path not in (None, *self.paths):
             raise UnknownOption(f"numpy has no path {path!r}; expected default.")
-        arguments = constructor_arguments(target, without_unaccepted_lr(target, hyperparameters))
-        with foreign_code(BuildFailed, f"{escape_control(target.spec)}: the constructor"):
-            built = target.attribute(**arguments)
-        if not callable(getattr(built, "step", None)):
-            raise BuildFailed(
-                f"{escape_control(target.spec)} returned {escape_control(type(built).__name__)}, which has no "
-                "step(params, grads, lr); a NumPy target returns an object that has."
+        dtypes = dtypes_of(layout, parameters, dtype)
+        asked = {**hyperparameters, **accumulation_options(target, layout), **_exclusion_options(target, layout)}
+        arguments = constructor_arguments(target, without_unaccepted_lr(target, asked))
+        copies = copies_in(parameters, dtypes)
+        objects = [
+            NumPyObject(
+                _construct(target, arguments),
+                {name: copies[name] for name in group},
+                escape_control(target.spec),
+                names_of(target, "lr", "weight_decay"),
             )
+            for group in lists_of(layout, copies)
+        ]
         held = {"lr": hyperparameters["lr"]} if "lr" in hyperparameters else {}
-        held |= held_values(target, arguments, built)
-        return NumPyOptimizer(target, built, host_copies(parameters, dtype), dtype, held)
+        held |= held_values(target, arguments, objects[0].optimizer)
+        return NumPyOptimizer(target, objects, tuple(copies), held, layout.undecayed)
 
 
 class NumPyOptimizer:
-    """An object with `step(params, grads, lr) -> params` and the parameters it is stepped with.
+    """Objects with `step(params, grads, lr) -> params`, one for each group, and the parameters they are stepped with.
 
     `params` and `grads` map names to arrays; `grads` holds None for a parameter without a gradient,
     which by this convention is left alone, its step count included.
@@ -101,83 +86,104 @@ class NumPyOptimizer:
     scalars_in: str | None = None
 
     def __init__(
-        self, target: Target, built: Any, parameters: dict[str, Array], dtype: str, held: Mapping[str, Any]
+        self,
+        target: Target,
+        objects: Sequence[NumPyObject],
+        names: Sequence[str],
+        held: Mapping[str, Any],
+        excluded: frozenset[str],
     ) -> None:
-        self.optimizer = built
-        """The object itself."""
+        self.optimizer = objects[0].optimizer
+        """The object itself, the first of several."""
         self.held = dict(held)
+        self.excluded = excluded
         self._spec = escape_control(target.spec)
-        self._parameters = parameters
-        self._shapes = shapes_of(parameters)
-        self._dtype = dtype
-        hyperparameters = names_of(target, "lr", "weight_decay")
-        self._skip = hyperparameters | {f"_{name}" for name in hyperparameters}
-        self._first = saved_attributes.first_values(self._attributes(), (), self._skip)
+        self._decay_names = sorted(names_of(target, "weight_decay"))
+        self._objects = tuple(objects)
+        self._names = tuple(names)
+        self._shapes = shapes_of(self.read_parameters())
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update. Raises `StepFailed` where it raises or does not return every parameter."""
-        found = host_copies(present(gradients, self._shapes), self._dtype)
-        every: dict[str, Array | None] = {name: found.get(name) for name in self._shapes}
-        # What overflows or becomes NaN is found in the parameters; NumPy's warnings would say it once a line.
-        quiet = np.errstate(over="ignore", divide="ignore", invalid="ignore")
-        with foreign_code(StepFailed, f"{self._spec}: step()"), quiet:
-            returned = self.optimizer.step(dict(self._parameters), every, lr)
-        self._parameters = self._checked(returned)
+        found = checked(gradients, self._shapes)
+        dense: dict[str, Array] = {}
+        for name, gradient in found.items():
+            if isinstance(gradient, SparseRows):
+                raise NotSupported(f"the gradient of {name!r} is sparse, and NumPy has no sparse arrays.")
+            dense[name] = gradient
+        for one in self._objects:
+            one.step(dense, lr)
+
+    def gradients_left(self) -> dict[str, Array]:
+        """Return copies of the arrays that the last step was given, as it left them."""
+        left = {name: array for one in self._objects for name, array in one.fed.items()}
+        return {name: left[name].copy() for name in self._names if name in left}
+
+    def set_weight_decay(self, value: float) -> None:
+        """Set the attribute of every object that bears the name of the option, with or without an underscore.
+
+        Raises `NotSupported` where there is none.
+        """
+        for one in self._objects:
+            one.set_attribute(self._decay_names, value)
+
+    def save(self) -> tuple[bytes, ...]:
+        """Return the pickled `state_dict()` of every object or, where it has none, the pickled object.
+
+        Raises `NotSupported` where that cannot be pickled, `StepFailed` where `state_dict` raises.
+        """
+        return tuple(one.save() for one in self._objects)
+
+    def load(self, saved: Sequence[bytes]) -> None:
+        """Give every object what `save` of another instance returned; without `load_state_dict`, it is replaced."""
+        for one, payload in zip(self._objects, saved, strict=True):
+            one.load(payload)
+        self.optimizer = self._objects[0].optimizer
 
     def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
         """Return copies of the parameters (all, or those named)."""
-        return {name: self._parameters[name].copy() for name in chosen(names, self._shapes)}
+        every = {name: array for one in self._objects for name, array in one.parameters.items()}
+        shapes = {name: every[name].shape for name in self._names}
+        return {name: every[name].copy() for name in chosen(names, shapes)}
 
     def read_state(self) -> dict[str, dict[str, Array]]:
         """Return copies of the attributes that map parameter names to arrays or numbers."""
         slots: dict[str, dict[str, Array]] = {}
-        for attribute, value in self._attributes().items():
-            if isinstance(value, Mapping) and value and value.keys() <= self._shapes.keys():
-                plain = attribute.lstrip("_")
-                arrays = {name: np.array(entry) for name, entry in value.items() if _is_numeric(entry)}
-                if arrays:
-                    slots[CANONICAL_STATE.get(plain, plain)] = arrays
+        for one in self._objects:
+            for slot, arrays in one.read_state().items():
+                slots.setdefault(slot, {}).update(arrays)
         return slots
 
-    def snapshot(self) -> NumPySnapshot:
+    def snapshot(self) -> tuple[ObjectSnapshot, ...]:
         """Return deep copies of the parameters and of all attributes that changed since construction."""
-        return NumPySnapshot(
-            parameters={name: array.copy() for name, array in self._parameters.items()},
-            attributes=saved_attributes.save(self._attributes(), self._first, (), self._skip),
+        return tuple(one.snapshot() for one in self._objects)
+
+    def restore(self, snapshot: Sequence[ObjectSnapshot]) -> None:
+        """Return to a snapshot of this instance, or of one built with other hyperparameters over the same groups."""
+        for one, saved in zip(self._objects, snapshot, strict=True):
+            one.restore(saved)
+
+
+def _construct(target: Target, arguments: Mapping[str, Any]) -> Any:
+    spec = escape_control(target.spec)
+    with foreign_code(BuildFailed, f"{spec}: the constructor", lambda: lacking_hint(target, arguments)):
+        built = target.attribute(**arguments)
+    if not callable(getattr(built, "step", None)):
+        raise BuildFailed(
+            f"{spec} returned {escape_control(type(built).__name__)}, which has no "
+            "step(params, grads, lr); a NumPy target returns an object that has."
         )
-
-    def restore(self, snapshot: NumPySnapshot) -> None:
-        """Return to a snapshot of this instance, or of one built with other hyperparameters."""
-        self._parameters = {name: array.copy() for name, array in snapshot.parameters.items()}
-        saved_attributes.restore(self._attributes(), snapshot.attributes, self._first, (), self._skip)
-
-    def _attributes(self) -> dict[str, Any]:
-        return getattr(self.optimizer, "__dict__", {})
-
-    def _checked(self, returned: Any) -> dict[str, Array]:
-        """Return copies of the returned parameters in the working dtype, shapes checked."""
-        if not isinstance(returned, Mapping) or returned.keys() != self._shapes.keys():
-            kind = (
-                f"the names {sorted(map(str, returned))}" if isinstance(returned, Mapping) else type(returned).__name__
-            )
-            raise StepFailed(
-                f"{self._spec}: step() returned {escape_control(kind)}, but should return the new parameters, "
-                "a dict with every name that it was given."
-            )
-        checked: dict[str, Array] = {}
-        for name, shape in self._shapes.items():
-            reading = f"{self._spec}: reading {name!r} as step() returned it"
-            with foreign_code(StepFailed, reading), np.errstate(over="ignore"):
-                checked[name] = np.array(returned[name], dtype=host_dtype(self._dtype))
-            if checked[name].shape != shape:
-                raise StepFailed(
-                    f"{self._spec}: step() returned {name!r} with shape {checked[name].shape}, "
-                    f"but it should stay {shape}."
-                )
-        return checked
+    return built
 
 
-def _is_numeric(value: Any) -> bool:
-    return isinstance(value, bool | int | float | np.generic) or (
-        isinstance(value, np.ndarray) and value.dtype != object
-    )
+def _exclusion_options(target: Target, layout: Layout) -> dict[str, list[str]]:
+    if not layout.undecayed:
+        return {}
+    options = signature_of(target).defaults
+    name = next((option for option in EXCLUSION_OPTIONS if option in options), None)
+    if name is None:
+        raise NotSupported(
+            f"{escape_control(target.spec)} has no option that leaves parameters out of weight decay "
+            f"(looked for {', '.join(EXCLUSION_OPTIONS)})."
+        )
+    return {name: sorted(layout.undecayed)}

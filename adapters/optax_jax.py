@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -13,23 +12,17 @@ import jax
 import numpy as np
 import optax
 
-from .arrays import chosen, host_copies, host_dtype, present
+from .arrays import chosen, host_dtype, present
 from .devices import resolve_device
-from .errors import BuildFailed, NotReplayable, StepFailed, UnknownOption, foreign_code
+from .errors import BuildFailed, NotReplayable, NotSupported, StepFailed, UnknownOption, foreign_code
+from .jax_control_flow import has_control_flow
+from .jax_scope import Scope, devices_of
+from .layouts import copies_in, dtypes_of, lists_of
+from .optax_build import accumulated, by_list, required_arguments, with_mask
+from .optax_state import OptaxSnapshot, SavedState, is_injected, loaded, merged, saved, slots_of
 from .options import constructor_arguments, default_of, held_values, names_of, own_name
 from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .text import escape_control
-
-CANONICAL_STATE: Mapping[str, str] = {"mu": "m", "nu": "v", "nu_max": "v_max", "trace": "momentum"}
-"""Field of an Optax state -> canonical slot. Other names stay."""
-
-
-@dataclass(frozen=True, slots=True)
-class OptaxSnapshot:
-    """Parameters and state at one moment. JAX arrays never change, so nothing needs copying."""
-
-    parameters: Mapping[str, Any]
-    state: Any
 
 
 class OptaxAdapter:
@@ -37,6 +30,11 @@ class OptaxAdapter:
 
     framework = "jax"
     paths = ("eager", "compiled")
+    compiled_paths = ("compiled",)
+
+    def __init__(self) -> None:
+        self._in_python: dict[tuple[str, bool], bool] = {}
+        """Whether a target, accumulating or not, has control flow; were it otherwise with other options, it is slow."""
 
     def versions(self) -> dict[str, str]:
         """Return the versions of JAX, jaxlib, Optax and NumPy."""
@@ -49,8 +47,8 @@ class OptaxAdapter:
 
     def devices(self) -> tuple[str, ...]:
         """Return `cpu`, unless JAX_PLATFORMS leaves it out, and one `gpu:N` for every GPU."""
-        cpu = ("cpu",) if _devices("cpu") else ()
-        return (*cpu, *(f"gpu:{index}" for index in range(len(_devices("gpu")))))
+        cpu = ("cpu",) if devices_of("cpu") else ()
+        return (*cpu, *(f"gpu:{index}" for index in range(len(devices_of("gpu")))))
 
     def build(
         self,
@@ -65,8 +63,12 @@ class OptaxAdapter:
     ) -> OptaxOptimizer:
         """Call the factory, with a schedule callable for its learning rate, and initialise its state.
 
+        Several lists are labels of one `optax.multi_transform`, the factory called once for each;
+        `layout.undecayed` becomes the target's mask option; `layout.accumulate` wraps all in `optax.MultiSteps`.
+
         Raises `UnknownOption` (also where the factory takes no learning rate: steps could then not be
-        told theirs), `MissingDevice` or `BuildFailed`.
+        told theirs), `MissingDevice` or `BuildFailed`, `NotSupported` where the target has no mask, and
+        `ValueError` for a layout that does not name every parameter in one group.
         """
         place = resolve_device(
             device,
@@ -86,20 +88,59 @@ class OptaxAdapter:
         arguments = constructor_arguments(target, hyperparameters)
         rate = _LearningRate(arguments.get(lr_option, default_of(target, "lr")))
         held = held_values(target, arguments)
+        dtypes = dtypes_of(layout, parameters, dtype)
+        double = "float64" in dtypes.values()
         kind, _, index = place.partition(":")
-        scope = _Scope(dtype, _devices(kind)[int(index or 0)])
-        placed = scope.put(host_copies(parameters, dtype))
+        scope = Scope(devices_of(kind)[int(index or 0)], double=double)
+        placed = scope.put(copies_in(parameters, dtypes))
         hint = f" ({lr_option} was a schedule, a callable of the step count, as Optax allows)"
-        with scope.entered(), foreign_code(BuildFailed, f"{spec}: the factory", hint):
-            transformation = target.attribute(**{**arguments, lr_option: rate})
-        if not all(callable(getattr(transformation, name, None)) for name in ("init", "update")):
-            raise BuildFailed(
-                f"{spec} returned {escape_control(type(transformation).__name__)}, which has no init and update; "
-                "an Optax target returns a gradient transformation."
-            )
-        with scope.entered(), foreign_code(BuildFailed, f"{spec}: init()", hint):
-            state = transformation.init(placed)
-        return OptaxOptimizer(target, transformation, placed, state, rate, scope, held, compiled=path == "compiled")
+
+        def made() -> Any:
+            with foreign_code(BuildFailed, f"{spec}: the factory", hint):
+                built = target.attribute(**{**arguments, lr_option: rate})
+            if not all(callable(getattr(built, name, None)) for name in ("init", "update")):
+                raise BuildFailed(
+                    f"{spec} returned {escape_control(type(built).__name__)}, which has no init and update; "
+                    "an Optax target returns a gradient transformation."
+                )
+            return built
+
+        def whole() -> tuple[Any, list[Any]]:
+            transformation, parts = by_list(lists_of(layout, placed), made)
+            if layout.accumulate > 1:
+                transformation = accumulated(transformation, layout.accumulate, double=double)
+            return transformation, parts
+
+        with scope.entered():
+            arguments, excluded = with_mask(target, arguments, placed, layout.undecayed)
+            transformation, parts = whole()
+            with foreign_code(BuildFailed, f"{spec}: init()", hint):
+                state = transformation.init(placed)
+            key = (target.spec, layout.accumulate > 1)
+            if path != "compiled" and key not in self._in_python:
+                # Of another instance: tracing calls a function once more, which one with state of its own would feel.
+                self._in_python[key] = has_control_flow(whole()[0].update, placed, state, placed)
+        required = sorted({name for part in parts for name in required_arguments(part.update)})
+        bound = _Bound(
+            transformation, rate, scope, dtypes, held, excluded, tuple(required), self._in_python.get(key, False)
+        )
+        return OptaxOptimizer(target, bound, placed, state, compiled=path == "compiled")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A transformation with all that was settled when it was built."""
+
+    transformation: Any
+    rate: _LearningRate
+    scope: Scope
+    dtypes: Mapping[str, str]
+    held: Mapping[str, Any]
+    excluded: frozenset[str]
+    required: Sequence[str]
+    """Arguments that `update` wants beyond gradients, state and parameters."""
+    in_python: bool
+    """Whether loops and branches are run in Python where a step runs op by op, there being some."""
 
 
 class OptaxOptimizer:
@@ -111,47 +152,75 @@ class OptaxOptimizer:
     scalars_in: str | None = None
 
     def __init__(
-        self,
-        target: Target,
-        transformation: Any,
-        parameters: Mapping[str, Any],
-        state: Any,
-        rate: _LearningRate,
-        scope: _Scope,
-        held: Mapping[str, Any],
-        *,
-        compiled: bool,
+        self, target: Target, bound: _Bound, parameters: Mapping[str, Any], state: Any, *, compiled: bool
     ) -> None:
-        self.transformation = transformation
+        self.transformation = bound.transformation
         """The gradient transformation itself, for checks that need the framework's own interface."""
-        self.held = dict(held)
+        self.held = dict(bound.held)
+        self.excluded = bound.excluded
         self._spec = escape_control(target.spec)
+        self._bound = bound
         self._parameters: dict[str, Any] = dict(parameters)
         self._state = state
-        self._rate = rate
-        self._scope = scope
         self._shapes = {name: tuple(value.shape) for name, value in parameters.items()}
+        self._decay_names = names_of(target, "weight_decay")
         self._not_restored = names_of(target, "lr", "weight_decay")
-        self._required = _required_arguments(transformation.update)
-        self._advance: Callable[..., Any] = jax.jit(self._update) if compiled else self._update
+        self._advance: Callable[..., Any] = jax.jit(self._update) if compiled else self._op_by_op
 
     def step(self, gradients: Gradients, lr: float) -> None:
-        """Apply one update and wait for it.
+        """Apply one update, or one micro-step, and wait for it.
 
-        Raises `NotReplayable` where the update needs more than gradients, `StepFailed` where it raises.
+        Raises `NotReplayable` where the update needs more than gradients, `NotSupported` for a sparse gradient,
+        which JAX has no optimizers for, and `StepFailed` where it raises.
         """
-        if self._required:
+        if self._bound.required:
             raise NotReplayable(
-                f"{self._spec}: update() needs {', '.join(self._required)}; recorded gradients alone cannot drive it."
+                f"{self._spec}: update() needs {', '.join(self._bound.required)}; "
+                "recorded gradients alone cannot drive it."
             )
-        dtype = self._scope.dtype
-        found = host_copies(present(gradients, self._shapes), dtype)
-        every = {name: found.get(name, np.zeros(shape, host_dtype(dtype))) for name, shape in self._shapes.items()}
-        placed = self._scope.put(every)
-        with self._scope.entered(), foreign_code(StepFailed, f"{self._spec}: update()"):
+        dtypes = self._bound.dtypes
+        found = copies_in(present(gradients, self._shapes), dtypes)
+        every = {
+            name: found[name] if name in found else np.zeros(shape, host_dtype(dtypes[name]))
+            for name, shape in self._shapes.items()
+        }
+        placed = self._bound.scope.put(every)
+        with self._reporting("update()"):
             # A Python float is weakly typed inside jit as outside: it takes the dtype of what it scales.
             stepped = self._advance(self._parameters, self._state, placed, float(lr))
             self._parameters, self._state = jax.block_until_ready(stepped)
+
+    def gradients_left(self) -> dict[str, Array]:
+        """Raise `NotSupported`: a step gets JAX arrays, which nothing can change."""
+        raise NotSupported("JAX's arrays cannot be changed, so a step cannot reach the caller's gradients.")
+
+    def set_weight_decay(self, value: float) -> None:
+        """Set weight decay inside the state, where `optax.inject_hyperparams` keeps it.
+
+        Raises `NotSupported` where the state holds none: Optax then binds the number for good.
+        """
+        flat, structure = jax.tree_util.tree_flatten_with_path(self._state)
+        if not any(is_injected(path, self._decay_names) for path, _ in flat):
+            raise NotSupported(
+                f"{self._spec} bound weight decay when it was built. Optax keeps it changeable in the state only "
+                "where the factory is wrapped in optax.inject_hyperparams."
+            )
+        with self._reporting("setting weight decay in its state"):
+            leaves = [
+                jax.numpy.full_like(leaf, value) if is_injected(path, self._decay_names) else leaf
+                for path, leaf in flat
+            ]
+            self._state = jax.tree_util.tree_unflatten(structure, leaves)
+
+    def save(self) -> SavedState:
+        """Return the leaves of the state as NumPy arrays, and the state's structure."""
+        with self._reporting("saving its state"):
+            return saved(self._state)
+
+    def load(self, state: SavedState) -> None:
+        """Take over saved leaves. Raises `StepFailed` where structure, shapes or dtypes are not this state's."""
+        with self._reporting("loading its state"):
+            self._state = loaded(state, self._state, self._bound.scope)
 
     def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
         """Return copies of the parameters (all, or those named)."""
@@ -162,18 +231,7 @@ class OptaxOptimizer:
 
         A field name met again in the same chain gets a number: `momentum`, `momentum_2`.
         """
-        slots: dict[str, dict[str, Array]] = {}
-        for path, leaf in jax.tree_util.tree_flatten_with_path(self._state)[0]:
-            field, name = _field_and_parameter(path)
-            if field is None or name not in self._shapes:
-                continue
-            slot = base = CANONICAL_STATE.get(field, field)
-            number = 1
-            while name in slots.get(slot, {}):
-                number += 1
-                slot = f"{base}_{number}"
-            slots.setdefault(slot, {})[name] = np.array(leaf)
-        return slots
+        return slots_of(self._state, self._shapes)
 
     def snapshot(self) -> OptaxSnapshot:
         """Return parameters and state."""
@@ -184,17 +242,23 @@ class OptaxOptimizer:
 
         A learning rate or decay inside the state (`optax.inject_hyperparams`) stays this instance's own.
         """
-        own, structure = jax.tree_util.tree_flatten_with_path(self._state)
-        saved = jax.tree_util.tree_leaves(snapshot.state)
-        leaves = [
-            mine if _is_injected(path, self._not_restored) else theirs
-            for (path, mine), theirs in zip(own, saved, strict=True)
-        ]
-        self._state = jax.tree_util.tree_unflatten(structure, leaves)
+        with self._reporting("restoring its state"):
+            self._state = merged(self._state, snapshot.state, self._not_restored)
         self._parameters = dict(snapshot.parameters)
 
+    @contextmanager
+    def _reporting(self, doing: str) -> Iterator[None]:
+        """Work on the optimizer's device and raise `StepFailed` for whatever the optimizer raises."""
+        with self._bound.scope.entered(), foreign_code(StepFailed, f"{self._spec}: {doing}"):
+            yield
+
+    def _op_by_op(self, *arguments: Any) -> Any:
+        """Return what `_update` does, with loops and branches run in Python."""
+        with jax.disable_jit() if self._bound.in_python else nullcontext():
+            return self._update(*arguments)
+
     def _update(self, parameters: Any, state: Any, gradients: Any, lr: Any) -> tuple[Any, Any]:
-        with self._rate.set_to(lr):
+        with self._bound.rate.set_to(lr):
             updates, new_state = self.transformation.update(gradients, state, parameters)
             return optax.apply_updates(parameters, updates), new_state
 
@@ -216,56 +280,3 @@ class _LearningRate:
             yield
         finally:
             self._value = before
-
-
-class _Scope:
-    """Device and dtype of one optimizer; 64-bit arrays are on inside `entered()` alone, never globally."""
-
-    def __init__(self, dtype: str, device: Any) -> None:
-        self.dtype = dtype
-        self._device = device
-        if hasattr(jax, "enable_x64"):
-            self._enable_x64 = jax.enable_x64
-        else:  # where JAX is older
-            from jax.experimental import enable_x64
-
-            self._enable_x64 = enable_x64
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        with self._enable_x64(self.dtype == "float64"), jax.default_device(self._device):
-            yield
-
-    def put(self, tree: Mapping[str, Array]) -> dict[str, Any]:
-        """Move a whole tree in one call."""
-        with self.entered():
-            moved: dict[str, Any] = jax.device_put(dict(tree), self._device)
-        return moved
-
-
-def _devices(kind: str) -> list[Any]:
-    """Return JAX's devices of a kind, `cpu` or `gpu`."""
-    try:
-        return list(jax.devices(kind))
-    except RuntimeError:  # how JAX says that it has no such backend
-        return []
-
-
-def _required_arguments(update: Callable[..., Any]) -> list[str]:
-    """Return the arguments without default that `update` wants besides gradients, state and parameters."""
-    try:
-        parameters = inspect.signature(update).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-
-
-def _field_and_parameter(path: tuple[Any, ...]) -> tuple[str | None, Any]:
-    """Return the innermost field name along a key path, and the dictionary key that ends it."""
-    fields = [str(key.name) for key in path if hasattr(key, "name")]
-    return (fields[-1] if fields else None), getattr(path[-1], "key", None)
-
-
-def _is_injected(path: tuple[Any, ...], names: frozenset[str]) -> bool:
-    field, key = _field_and_parameter(path) if path else (None, None)
-    return field == "hyperparams" and key in names

@@ -11,6 +11,7 @@ from typing import Any
 from .errors import TargetError, UnknownOption
 from .option_names import ALIASES, PAIRS, SPELLINGS, Element
 from .protocol import Target
+from .recipes import recipe_of
 from .text import escape_control
 
 REQUIRED = inspect.Parameter.empty
@@ -74,13 +75,23 @@ def default_of(target: Target, canonical: str) -> Any:
     return None if default is REQUIRED else default
 
 
+def annotation_of(target: Target, option: str) -> str:
+    """Return the annotation of `option` as text; empty where the constructor shows none."""
+    try:
+        parameters = inspect.signature(target.attribute).parameters
+    except (TypeError, ValueError):
+        return ""
+    found = parameters[option].annotation if option in parameters else inspect.Parameter.empty
+    return "" if found is inspect.Parameter.empty else str(found)
+
+
 def constructor_arguments(target: Target, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments that give `hyperparameters` to the target's constructor.
 
     Names are canonical or the target's own; `target.renamed` wins over the aliases. `beta1` alone on a
     target with `betas` keeps the default of the other. A pair (`betas=(b1, b2)`) is split for a target
-    that takes its elements. Raises `UnknownOption` with the options there are, and `TargetError` where
-    one option is given twice.
+    that takes its elements. What the target's recipe gives and the user does not is added. Raises
+    `UnknownOption` with the options there are, and `TargetError` where one option is given twice.
     """
     signature = signature_of(target)
     arguments: dict[str, Any] = {}
@@ -102,7 +113,7 @@ def constructor_arguments(target: Target, hyperparameters: Mapping[str, Any]) ->
             arguments[place] = value
     for option, values in elements.items():
         arguments[option] = _completed(target, option, values, arguments, signature)
-    return arguments
+    return {**recipe_of(target).options, **arguments}
 
 
 def canonical_hyperparameters(target: Target, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +175,18 @@ def without_unaccepted_lr(target: Target, hyperparameters: Mapping[str, Any]) ->
     """Return `hyperparameters`, less `lr` if the constructor has no such option: every step is told its own."""
     drop = "lr" in hyperparameters and not accepts(target, "lr")
     return {name: value for name, value in hyperparameters.items() if not (drop and name == "lr")}
+
+
+def lacking_hint(target: Target, arguments: Mapping[str, Any]) -> str:
+    """Return the end of a constructor's error message: which options without a default `arguments` leave out.
+
+    It is empty where there are none. A subclass may fill what its base class requires, so this is no proof.
+    """
+    defaults = signature_of(target).defaults
+    lacking = [name for name, value in defaults.items() if value is REQUIRED and name not in arguments]
+    if not lacking:
+        return ""
+    return f" (without a default and not given: {', '.join(map(escape_control, lacking))}; use --set NAME=VALUE)"
 
 
 def _attribute_of(holder: Any, name: str, default: Any) -> Any:

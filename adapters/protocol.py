@@ -101,7 +101,10 @@ class Optimizer(Protocol):
     computes_in: str | None
     """dtype in which a step is known to be computed where that is wider than the parameters'; None elsewhere."""
     scalars_in: str | None
-    """dtype in which beta**t and other scalars are formed where that is narrower than float32; None elsewhere."""
+    """dtype in which beta**t and other scalars are formed where that is narrower than expected; None elsewhere.
+
+    Expected is the parameters' dtype, and float32 where that has 16 bits.
+    """
     excluded: frozenset[str]
     """Parameters that the optimizer itself was told not to decay, as far as can be read back from it."""
 
@@ -166,6 +169,8 @@ class Adapter(Protocol):
     framework: str
     paths: tuple[str, ...]
     """Names of the ways a step can be executed; the first is the default."""
+    compiled_paths: tuple[str, ...]
+    """Those of `paths` whose first step compiles for seconds: not to be run unless they are asked for by name."""
 
     def versions(self) -> dict[str, str]:
         """Package name -> version of the framework and what it stands on."""
@@ -187,6 +192,8 @@ class Adapter(Protocol):
         """Construct `target` over copies of `parameters`, handed over as `layout` says.
 
         `hyperparameters` mixes canonical names with the target's own option names. Raises
-        `UnknownOption`, `MissingDevice` or `BuildFailed` from `adapters.errors`, and `NotSupported` for a
-        layout that the framework or the target has no way of.
+        `UnknownOption`, `MissingDevice` or `BuildFailed` from `adapters.errors`, `NotSupported` for a
+        layout that the framework or the target has no way of, and `PathNotTaken`, which is both an
+        `UnknownOption` and a `NotSupported`, for a path that exists but is not the target's. Raises
+        `ValueError` for a layout that does not name every parameter in one group.
         """

@@ -9,8 +9,13 @@ from ..adapters.frameworks import load_adapter
 from ..adapters.options import canonical_hyperparameters, constructor_arguments
 from ..adapters.targets import load_target, target_from_object
 from . import audit as _audit
+from . import compare as _compare
 from .builtin_targets import documented_rule
+from .compare_result import CompareResult
 from .expectation import parse_expectation
+from .metamorphic.paths import run_path
+from .metamorphic.running import Depth
+from .rerun import compare_command
 from .result import ExitStatus, Result
 from .subject import Subject
 from .traces import Trace, find_trace, shipped_names
@@ -29,18 +34,21 @@ def audit(
     path: str | None = None,
     traces: Sequence[str | Trace] = (),
     option_names: Mapping[str, str] | None = None,
+    metamorphic: bool = True,
     **hyperparameters: Any,
 ) -> Result:
-    """Audit `target` and return what it does with weight decay.
+    """Audit `target` and return what it does with weight decay, and whether ways of using it agree.
 
     `target` is a class, a factory (local ones and lambdas work), or `package.module:attribute` or
     `path/to/file.py:attribute`. `hyperparameters` go to its constructor; `lr`, `weight_decay`, `beta1`,
     `beta2`, `eps` and `momentum` may be given under these names whatever the target calls them, and
     `option_names` says which option is meant where the names do not tell. `traces` are traces, names of
     shipped ones or paths; by default all that are shipped. `path` chooses how a step is executed, such as
-    `eager` or `compiled`. `dtype` is the working precision, `float64`, `float32`, `bfloat16` or `float16`:
-    parameters and gradients are rounded to it, and the optimizer computes as it then does. `mode` is what the
-    reference takes over before every step, `theta-resync`, `free-run` or `full-resync`; it is chosen unless given.
+    `eager` or `compiled`; the others are compared with it, those that compile only if `path` names one or is
+    `all`. `metamorphic=False` leaves out this and every other comparison of ways of using the optimizer. `dtype`
+    is the working precision, `float64`, `float32`, `bfloat16` or `float16`: parameters and gradients are rounded
+    to it, and the optimizer computes as it then does. `mode` is what the reference takes over before every step,
+    `theta-resync`, `free-run` or `full-resync`; it is chosen unless given.
 
     Raises `ValueError` for another dtype or mode, `TargetError` where the target or an option does not exist,
     `InvalidExpectation` or `TraceError` for a bad expectation or trace, `MissingFramework` where the framework
@@ -60,9 +68,12 @@ def audit(
         path=path,
         option_names=option_names,
         hyperparameters=hyperparameters,
+        compared=metamorphic,
     )
+    depth = Depth(paths=path) if metamorphic else None
     named = [trace for trace in traces if isinstance(trace, str)]
-    return _audit.audit(subject, open_traces(traces), expectation, named if len(named) == len(traces) else None)
+    arguments = named if len(named) == len(traces) else None
+    return _audit.audit(subject, open_traces(traces), expectation, arguments, depth=depth)
 
 
 def check_optimizer(target: Any, *, expect: str = DEFAULT_EXPECTATION, **arguments: Any) -> None:
@@ -86,6 +97,56 @@ def failure_message(result: Result) -> str:
     return "\n".join([*lines, f"  rerun: {result.rerun}"] if result.rerun else lines)
 
 
+def compare(
+    a: Any,
+    b: Any,
+    *,
+    options_a: Mapping[str, Any] | None = None,
+    options_b: Mapping[str, Any] | None = None,
+    path_a: str | None = None,
+    path_b: str | None = None,
+    framework_a: str | None = None,
+    framework_b: str | None = None,
+    option_names_a: Mapping[str, str] | None = None,
+    option_names_b: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    dtype: str = "float64",
+    traces: Sequence[str | Trace] = (),
+    **hyperparameters: Any,
+) -> CompareResult:
+    """Return whether `a` and `b` walk the same path on `traces`, where and why they part, and what would mend it.
+
+    Targets, traces, `device` and `dtype` are as for `audit`; the two may be of different frameworks, or one
+    target twice with other options or paths. `hyperparameters` are for both, `options_a` and `options_b` for one of
+    them, and win over them. What neither says is the target's own default. Raises as `audit` does; an optimizer
+    that cannot be built or stepped is a result with the outcome `error`.
+
+    >>> sgdw = "optconform.adapters.numpy_optimizers:SGDW"
+    >>> result = compare(sgdw, sgdw, options_a={"weight_decay": 0.1}, traces=["synthetic:small"])
+    >>> print(result.outcome, [difference.name for difference in result.differences], result.translation.values)
+    different ['weight_decay'] {'weight_decay': 0.1}
+    """
+    sides = (
+        (a, options_a, path_a, framework_a, option_names_a),
+        (b, options_b, path_b, framework_b, option_names_b),
+    )
+    first, second = (
+        make_subject(
+            target,
+            framework=framework,
+            device=device,
+            dtype=dtype,
+            path=path,
+            option_names=names,
+            hyperparameters={**hyperparameters, **(options or {})},
+        )
+        for target, options, path, framework, names in sides
+    )
+    named = [trace for trace in traces if isinstance(trace, str)]
+    rerun = compare_command(first, second, named if len(named) == len(traces) else None)
+    return _compare.compare(first, second, open_traces(traces), rerun)
+
+
 def make_subject(
     target: Any,
     *,
@@ -96,8 +157,12 @@ def make_subject(
     path: str | None = None,
     option_names: Mapping[str, str] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
+    compared: bool = False,
 ) -> Subject:
-    """Find `target` and return it as a subject; see `audit` for the arguments and errors."""
+    """Find `target` and return it as a subject; see `audit` for the arguments and errors.
+
+    `compared` says whether `path` may name what is compared with the path of the audit, instead of that path.
+    """
     load = load_target if isinstance(target, str) else target_from_object
     found = load(target, framework, option_names)
     given = dict(hyperparameters or {})
@@ -106,7 +171,8 @@ def make_subject(
     constructor_arguments(found, given)
     options = canonical_hyperparameters(found, given)
     adapter = load_adapter(found.framework)
-    return Subject(found, adapter, options, device, path, documented_rule(found.spec, options), dtype, mode)
+    rule = documented_rule(found.spec, options)
+    return Subject(found, adapter, options, device, run_path(adapter, path, compared=compared), rule, dtype, mode)
 
 
 def open_traces(traces: Sequence[str | Trace] = ()) -> list[Trace]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, StepFailed
+from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, NotReplayable, StepFailed
 from ..reference import RULES
 from .checks import axis_checks, kind_check, own_values_checks, probe_checks, separation, trajectory_check
 from .effective_decay import EffectiveDecay, law_of_match, left_of_decay
@@ -22,6 +22,7 @@ from .findings import findings_of
 from .held_constants import asked_for
 from .law import Law, find_law
 from .matching import Matching, match_trajectory
+from .metamorphic.running import Depth, metamorphic_checks
 from .observations import Observations, make_finding
 from .replaying import OnStep
 from .rerun import rerun_command
@@ -39,6 +40,7 @@ from .trace_evidence import (
     shared_reason,
 )
 from .traces import Trace
+from .untold import what_stays_open
 
 
 def audit(
@@ -47,17 +49,20 @@ def audit(
     expectation: Expectation,
     trace_arguments: Sequence[str] | None = (),
     on_step: OnStep | None = None,
+    depth: Depth | None = None,
 ) -> Result:
     """Return what `subject` does with weight decay on `traces`, held against `expectation`.
 
     Decoupling, substitution and law are decided at probe hyperparameters, the trajectory is matched at the
     user's own. `trace_arguments` are the traces as the user named them, for the command that reruns this: none
     for the default ones, None where they have no names and no command can rerun it. An optimizer that cannot be
-    built or stepped yields the verdict `error` with its finding. `on_step` is called after each step of a replay
-    over whole traces, with the step's number.
+    built or stepped yields the verdict `error` with its finding, one that no trace can drive `inconclusive`.
+    `on_step` is called after each step of a replay over whole traces, with the step's number. `depth` says which
+    metamorphic checks are run besides; none where it is None.
     """
     start = time.perf_counter()
-    rerun = rerun_command(subject, trace_arguments, expectation)
+    traces = subject.taken_from(traces)
+    rerun = rerun_command(subject, trace_arguments, expectation, depth.paths if depth else None)
     blank = Result(
         target=subject.target.spec,
         framework=subject.target.framework,
@@ -74,11 +79,22 @@ def audit(
     )
     try:
         result = _audited(subject, traces, expectation, blank, on_step)
+        result = result if depth is None else _deeper(result, metamorphic_checks(subject, traces, depth, rerun))
     except (BuildFailed, MissingDevice, MissingFramework) as error:
         result = failed(blank, make_finding("OC901", str(error), rerun=rerun))
+    except NotReplayable as error:
+        finding = make_finding("OC906", str(error), rerun=rerun)
+        result = replace(failed(blank, finding), verdict=Verdict.INCONCLUSIVE)
     except StepFailed as error:
         result = failed(blank, make_finding("OC902", str(error), rerun=rerun))
     return replace(result, seconds=time.perf_counter() - start)
+
+
+def _deeper(result: Result, found: tuple[tuple[Check, ...], tuple[Finding, ...]]) -> Result:
+    """Return `result` with the metamorphic checks and their findings added, the findings in the order of codes."""
+    checks, findings = found
+    every = sorted((*result.findings, *findings), key=lambda finding: finding.rule)
+    return replace(result, checks=(*result.checks, *checks), findings=tuple(every))
 
 
 def failed(blank: Result, finding: Finding) -> Result:
@@ -163,6 +179,7 @@ def _audited(
         match=matching.match,
         probe_match=None if probed is None else probed.match,
         separation=separation(verdict, kinds, probed if by_trajectory and probed is not None else matching),
+        cannot_tell=what_stays_open(kinds, law),
         parameters=_parameters(evidence),
         findings=findings,
         checks=checks,
@@ -200,19 +217,21 @@ def _verdict(evidence: Sequence[TraceEvidence], probed: Matching | None) -> tupl
 
 def _parameters(evidence: Sequence[TraceEvidence]) -> tuple[ParameterResult, ...]:
     """Return what the paired runs say of every parameter."""
+    found = [(each.trace.name, each.kinds[one.name], one) for each in evidence for one in each.trace.parameters]
     return tuple(
         ParameterResult(
-            trace=each.trace.name,
+            trace=trace,
             name=parameter.name,
             shape=parameter.shape,
-            verdict=each.kinds[parameter.name].verdict,
-            steps=each.kinds[parameter.name].steps,
-            coefficient=tuple(fit.coefficient for fit in each.kinds[parameter.name].fits),
-            decoupling_ratio=each.kinds[parameter.name].decoupling_ratio,
-            substitution_ratio=each.kinds[parameter.name].substitution_ratio,
+            verdict=kind.verdict,
+            steps=kind.steps,
+            coefficient=tuple(fit.coefficient for fit in kind.fits),
+            coefficient_uncertainty=tuple(fit.uncertainty for fit in kind.fits),
+            reason=kind.reason,
+            decoupling_ratio=kind.decoupling_ratio,
+            substitution_ratio=kind.substitution_ratio,
         )
-        for each in evidence
-        for parameter in each.trace.parameters
+        for trace, kind, parameter in found
     )
 
 
@@ -221,18 +240,18 @@ def _law(subject: Subject, evidence: Sequence[TraceEvidence]) -> Law | None:
     candidates = []
     for each in evidence:
         for name, kind in each.kinds.items():
-            if kind.applied_to is not None and kind.fits:
+            if kind.applied_to is not None and kind.fits and not kind.excluded:
                 relative = max(fit.uncertainty / abs(fit.coefficient) for fit in kind.fits)
                 # A tensor on which either order fits says nothing about the order, so it comes after the others.
                 candidates.append(((kind.steps - len(kind.fits), kind.applied_to == "either", relative), each, name))
     if not candidates:
         return None
     _, each, name = min(candidates, key=lambda candidate: candidate[0])
+    kind = each.kinds[name]
     theta = subject.initial_parameters(each.trace)
-    applied_to = each.kinds[name].applied_to or "either"
     with_gradient = (step for step in each.trace.steps(IDENTIFICATION_STEPS) if step.gradients[name] is not None)
     steps = list(itertools.islice(with_gradient, READING_STEPS))
-    return find_law(subject, theta, steps, name, applied_to, local=each.local)
+    return find_law(subject, theta, steps, name, kind, late=kind.measured[0] if kind.varies else 0)
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:

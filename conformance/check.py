@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..adapters.errors import MissingFramework
-from ..adapters.frameworks import installed_frameworks
+from ..adapters.devices import resolve_device
+from ..adapters.errors import MissingDevice, MissingFramework
+from ..adapters.frameworks import FRAMEWORKS, installed_frameworks, load_adapter
 from .api import make_subject
 from .audit import audit, failed, versions
 from .builtin_targets import BUILTIN_TARGETS
 from .expectation import Expectation
+from .metamorphic.running import Depth
 from .observations import make_finding
 from .replaying import OnStep
 from .result import Counting, ExitStatus, Result, Verdict, worst
@@ -37,6 +39,8 @@ class PlannedAudit:
     renamed: Mapping[str, str] = field(default_factory=dict)
     dtype: str = "float64"
     mode: str | None = None
+    depth: Depth | None = None
+    """Which metamorphic checks are run besides; none where it is None."""
 
     @property
     def title(self) -> str:
@@ -55,10 +59,24 @@ def builtin_plan(
     ]
 
 
-def split_by_installed(frameworks: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return (installed, not installed) of `frameworks`."""
-    present = installed_frameworks()
-    return [name for name in frameworks if name in present], [name for name in frameworks if name not in present]
+def split_by_installed(frameworks: Sequence[str], present: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+    """Return (installed, not installed) of `frameworks`; `present` are those of another interpreter."""
+    there = installed_frameworks() if present is None else present
+    return [name for name in frameworks if name in there], [name for name in frameworks if name not in there]
+
+
+def require(name: str) -> None:
+    """Raise `MissingFramework` or `MissingDevice` unless the framework or device `name` is there."""
+    if name in FRAMEWORKS:
+        load_adapter(name)
+        return
+    found = sorted({device for present in installed_frameworks() for device in load_adapter(present).devices()})
+    try:
+        resolve_device(name, found, "this machine", "")
+    except MissingDevice as error:
+        raise MissingDevice(
+            f"--require {name}: no such framework or device; devices found: {', '.join(found)}"
+        ) from error
 
 
 def run(
@@ -76,24 +94,31 @@ def run(
     target or option does not exist: that is a mistake in the command, not a finding about an optimizer.
     """
     for planned in plan:
-        try:
-            subject = make_subject(
-                planned.spec,
-                framework=planned.framework,
-                device=planned.device,
-                dtype=planned.dtype,
-                mode=planned.mode,
-                path=planned.path,
-                option_names=planned.renamed,
-                hyperparameters=planned.options,
-            )
-        except MissingFramework as error:
-            yield failed(_unbuilt(planned), make_finding("OC901", str(error)))
-            continue
-        yield audit(subject, traces, planned.expectation, trace_arguments, on_step).counting_only(counting)
+        yield audit_planned(planned, traces, trace_arguments, on_step).counting_only(counting)
 
 
-def _unbuilt(planned: PlannedAudit) -> Result:
+def audit_planned(
+    planned: PlannedAudit, traces: Sequence[Trace], trace_arguments: Sequence[str] = (), on_step: OnStep | None = None
+) -> Result:
+    """Return the result of one planned audit. Raises `TargetError` where its target or an option does not exist."""
+    try:
+        subject = make_subject(
+            planned.spec,
+            framework=planned.framework,
+            device=planned.device,
+            dtype=planned.dtype,
+            mode=planned.mode,
+            path=planned.path,
+            option_names=planned.renamed,
+            hyperparameters=planned.options,
+            compared=planned.depth is not None,
+        )
+    except MissingFramework as error:
+        return failed(unbuilt(planned), make_finding("OC901", str(error)))
+    return audit(subject, traces, planned.expectation, trace_arguments, on_step, planned.depth)
+
+
+def unbuilt(planned: PlannedAudit) -> Result:
     """Return the beginnings of a result for a target whose framework is not there."""
     return Result(
         target=planned.spec,

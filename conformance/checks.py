@@ -13,7 +13,7 @@ from .trace_evidence import OWN_VALUES_STEPS, TraceEvidence, shown_values
 
 _L2_TEST = "l2 (substitution test)"
 _DECOUPLING_TEST = "decoupled (decoupling test)"
-_KIND_CODES = {Verdict.L2: "OC101", Verdict.IGNORED: "OC102"}
+_KIND_CODES = {Verdict.L2: "OC101", Verdict.IGNORED: "OC102", Verdict.PRECONDITIONED: "OC107"}
 
 
 def separation(verdict: Verdict, kinds: Mapping[tuple[str, str], KindOfDecay], matching: Matching) -> Separation:
@@ -35,8 +35,8 @@ def separation(verdict: Verdict, kinds: Mapping[tuple[str, str], KindOfDecay], m
             return Separation(substitution, _DECOUPLING_TEST, decoupling)
         case Verdict.IGNORED:
             return Separation(0.0, _L2_TEST, substitution)
-        case Verdict.OTHER if decoupling is not None and substitution is not None:
-            # No hypothesis is accepted; the rival is the one that comes nearest.
+        case Verdict.OTHER | Verdict.PRECONDITIONED if decoupling is not None and substitution is not None:
+            # Neither hypothesis is accepted; the rival is the one that comes nearest.
             name = _DECOUPLING_TEST if decoupling <= substitution else _L2_TEST
             return Separation(None, name, min(decoupling, substitution))
     return Separation()

@@ -21,7 +21,7 @@ from ..adapters.options import default_of
 from ..adapters.protocol import Optimizer
 from ..reference.formats import FORMATS
 from .forms import FORMS
-from .law import Law
+from .law import CAUTIOUS, Law
 from .result import Decay, Match, Verdict
 from .subject import Arrays, Float64Array, Subject, read
 from .trace_evidence import TraceEvidence
@@ -76,11 +76,18 @@ class EffectiveDecay:
     @property
     def changed_by_rounding(self) -> bool:
         """Whether the ratio is more than 10% from 1, and no farther than rounding can take it."""
-        if self.carried:
-            return False
-        most = ROUNDINGS_OF_THETA * self.applications * self.half_ulp
-        most += ROUNDINGS_OF_C * FORMATS[self.dtype].unit_roundoff
-        return TOLERATED_CHANGE < abs(self.ratio - 1.0) <= most
+        return not self.carried and TOLERATED_CHANGE < abs(self.ratio - 1.0) <= self._by_rounding
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether the ratio is more than 10% from 1, and farther than rounding can take it."""
+        return not self.carried and abs(self.ratio - 1.0) > max(TOLERATED_CHANGE, self._by_rounding)
+
+    @property
+    def _by_rounding(self) -> float:
+        """How far rounding can take the ratio from 1."""
+        of_theta = ROUNDINGS_OF_THETA * self.applications * self.half_ulp
+        return of_theta + ROUNDINGS_OF_C * FORMATS[self.dtype].unit_roundoff
 
     @property
     def lost(self) -> bool:
@@ -120,6 +127,10 @@ def left_of_decay(
     known = law if law is not None and law.form is not None else law_of_match(match)
     if known is None or not evidence:
         return Unmeasured("the law of the decay is not known")
+    if known.decay.form == CAUTIOUS:
+        return Unmeasured("decay is cautious, and at zero gradient there is no step for it to agree with")
+    if known.late:
+        return Unmeasured(f"decay starts in step {known.late + 1}, and the first step at zero gradient shows none")
     decided = [each for each in evidence if each.verdict in DECAYING] or evidence
     smallest = min(decided, key=lambda each: sum(parameter.size for parameter in each.trace.parameters))
     names = [name for name, kind in smallest.kinds.items() if kind.verdict in DECAYING]
@@ -227,7 +238,16 @@ def law_of_match(match: Match) -> Law | None:
     form = next(form for form in FORMS if form.name == ("proximal" if match.order == "proximal" else "explicit"))
     applied_to = {"previous": "previous", "updated": "updated", "proximal": "updated"}.get(match.order or "")
     follows = match.law != "wd"
-    return Law(Decay(match.law, 1.0, exponents[match.law], 1.0, follows, applied_to, form.name), form)
+    decay = Decay(
+        law=match.law,
+        factor=1.0,
+        lr_exponent=exponents[match.law],
+        wd_exponent=1.0,
+        follows_schedule=follows,
+        applied_to=applied_to,
+        form=form.name,
+    )
+    return Law(decay, form)
 
 
 def _measured(

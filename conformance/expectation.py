@@ -16,7 +16,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "epsilon": tuple(Epsilon),
     "momentum": tuple(Momentum),
 }
-_VERDICTS = (*(verdict for verdict in Verdict if verdict is not Verdict.ERROR), ANY)
+_VERDICTS = (*(verdict for verdict in Verdict if verdict not in (Verdict.ERROR, Verdict.EXCLUDED)), ANY)
 
 _SATISFIES = {(Verdict.EQUIVALENT, Verdict.DECOUPLED), (Verdict.EQUIVALENT, Verdict.L2)}
 """(found, expected) pairs that agree although they differ: the same algebra under two names."""

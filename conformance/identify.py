@@ -1,82 +1,41 @@
 """The model-free tests: is the decay's displacement a scalar times theta, and does feeding L2 reproduce it?
 
 *Decoupling.* r_t = (theta_t - theta_{t-1}) - u_t is what decay alone did. Decoupled: r_t = -c_t * x with one
-scalar c_t per tensor, x the parameters before the step or, where decay comes last, after it.
+scalar c_t per tensor, x the parameters before the step or, where decay comes last, after it; cautious where
+only elements that the step shrinks have it.
 *Substitution.* The run without decay, fed g + lambda*theta, moves like the run with decay: L2, whatever the
 optimizer.
 
 Each test yields a ratio: the largest distance from its hypothesis, in units of what rounding in the working
-precision explains. At most 1 passes. Both pass for plain SGD, where the two are the same algebra.
+precision explains. At most 1 passes. Both pass for plain SGD, where the two are the same algebra. What passes
+neither is looked at more closely in `closer_look`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from ..reference.formats import FORMATS
-from .forms import FORMS
-from .pairing import PairedStep, rounding_of
+from .courses import steadiness
+from .evidence import StepEvidence
+from .fits import Fit
 from .result import Verdict
-from .subject import Float64Array
-
-TARGETS: Mapping[str, Callable[[Float64Array, Float64Array], Float64Array]] = MappingProxyType(
-    {
-        "previous": lambda theta, free: theta,
-        "updated": lambda theta, free: theta + free,
-        "sign(theta)": lambda theta, free: np.sign(theta),
-        "a constant": lambda theta, free: np.ones_like(theta),
-    }
-)
-"""What a displacement can be proportional to, from (theta_{t-1}, u_t); the first two are decoupled decay."""
-
-DECOUPLED_TARGETS = ("previous", "updated")
-WRONG_TARGETS = ("sign(theta)", "a constant")
+from .targets import CAUTIOUS_TARGETS, DECOUPLED_TARGETS, TARGETS, WRONG_TARGETS
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """r_t = -coefficient * x, fitted to one tensor in one step."""
+class Scaling(StrEnum):
+    """What stands between a preconditioned decay and a decoupled one, in words."""
 
-    coefficient: float
-    uncertainty: float
-    """How far rounding alone can move the coefficient."""
-    ratio: float
-    """Largest |r_t + coefficient * x| over what rounding explains."""
-
-    @property
-    def measurable(self) -> bool:
-        """Whether the coefficient is larger than its uncertainty."""
-        return abs(self.coefficient) > self.uncertainty
-
-
-@dataclass(frozen=True, slots=True)
-class StepEvidence:
-    """What one step says about one tensor."""
-
-    multiplier: float
-    """eta_t as the optimizer uses it, up to a constant factor."""
-    has_gradient: bool
-    unchanged: bool
-    """Decay changed no bit."""
-    displaced: int
-    """Elements in which decay moved the parameter by more than rounding explains."""
-    fits: Mapping[str, Fit]
-    substitution_ratio: float
-    enters_state: bool = False
-    """Decay changed the tensor's state, which is known of local pairing alone."""
-    not_finite: str | None = None
-    """What was NaN or infinite, if anything was."""
-
-    @property
-    def finite(self) -> bool:
-        """Whether there is anything to judge."""
-        return self.not_finite is None
+    INSIDE_MOMENTUM = "decay is added after the normalisation, but enters the momentum"
+    TRUST_RATIO = "decay is scaled, one factor per tensor, by what the gradients or the parameters are"
+    TRUST_RATIO_OF_STEP = "decay changes the factor by which the whole step is scaled, as a trust ratio does"
+    ELEMENT_WISE = "decay has a factor of its own in every element, which depends on the gradients alone"
+    FIXED = "decay has a factor of its own in every element, whatever the gradients and the parameters"
+    MATRIX = "decay multiplies theta by a symmetric matrix, which depends on the gradients alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +60,30 @@ class KindOfDecay:
     """The trace says something of the parameter: it has elements, and a gradient in some step."""
     steps: int = 0
     """Steps judged; in `steps - len(fits)` of them the coefficient could not be measured."""
+    target: str | None = None
+    """That of `targets.TARGETS` which the coefficients refer to, where the decay follows one."""
+    local: bool = False
+    """Found by pairing step by step."""
+    varies: bool = False
+    """c_t changes from step to step in a way of its own, whatever the gradients and the parameters."""
+    scaling: Scaling | None = None
+    """Of a preconditioned decay."""
+    multiple: bool = False
+    """Each step, taken alone, fits a multiple of theta."""
+    between: bool = False
+    """Decay acts on a point between the previous and the updated parameters."""
+    excluded: bool = False
+    """The optimizer itself was told not to decay the parameter."""
+
+    @property
+    def cautious(self) -> bool:
+        """Whether only elements that the step shrinks are decayed."""
+        return self.target in CAUTIOUS_TARGETS
+
+    @property
+    def undecided(self) -> bool:
+        """Whether decay does something that neither test explains, and no wrong target does."""
+        return self.verdict is Verdict.OTHER and self.wrong_target is None and not self.grows
 
     @property
     def unmoved_by_l2(self) -> bool:
@@ -108,65 +91,6 @@ class KindOfDecay:
         return (
             self.verdict is Verdict.IGNORED and self.substitution_ratio is not None and self.substitution_ratio <= 1.0
         )
-
-
-@dataclass(slots=True)
-class Evidence:
-    """The steps of one tensor as they are added one by one; arrays are not kept."""
-
-    steps: list[StepEvidence] = field(default_factory=list)
-    largest_step: float = 0.0
-
-    def add(self, paired: PairedStep, name: str) -> None:
-        """Judge one paired step of the tensor `name`."""
-        arrays = (source[name] for source in (paired.before, paired.after, paired.free, paired.substituted))
-        theta, after, free, substituted = arrays
-        grad = paired.step.gradients[name]
-        has_gradient = grad is not None
-        if not theta.size:
-            return
-        if not all(bool(np.isfinite(value).all()) for value in (after, free, substituted)):
-            if not self.steps and not np.isfinite(theta).all():
-                why = f"the trace has a parameter beyond the range of {paired.dtype}"
-            elif grad is not None and np.max(np.abs(grad)) > FORMATS[paired.dtype].largest:
-                why = f"the trace has a gradient beyond the range of {paired.dtype}"
-            elif np.isfinite(after).all() and np.isfinite(free).all():
-                # Nobody asked the optimizer to take that gradient: no fault of its own.
-                why = f"feeding g + lambda*theta left the range of {paired.dtype}"
-            else:
-                why = "the parameters became NaN or infinite"
-            self.steps.append(StepEvidence(paired.multiplier, has_gradient, False, 0, {}, np.inf, not_finite=why))
-            return
-        moved = after - theta
-        displacement = moved - free
-        relative = rounding_of(paired.dtype)
-        # Some platforms flush what lies below the smallest normal number to zero.
-        rounding = relative * paired.roundoff_scale[name] + FORMATS[paired.dtype].smallest_normal
-        self.largest_step = max(self.largest_step, float(np.max(np.abs(moved))), float(np.max(np.abs(substituted))))
-        # g + lambda*theta is rounded once in each run; over t steps that moves a step by up to t roundings of it.
-        fed = rounding + len(self.steps) * relative * self.largest_step
-        self.steps.append(
-            StepEvidence(
-                multiplier=paired.multiplier,
-                has_gradient=has_gradient,
-                unchanged=not displacement.any(),
-                displaced=int(np.count_nonzero(np.abs(displacement) > rounding)),
-                fits={target: _fit(displacement, of(theta, free), rounding) for target, of in TARGETS.items()},
-                substitution_ratio=float(np.max(np.abs(moved - substituted) / fed)),
-                enters_state=name in paired.state_depends,
-            )
-        )
-
-
-def _fit(displacement: Float64Array, x: Float64Array, rounding: Float64Array) -> Fit:
-    """Fit r = -c*x by least squares, and carry the rounding of r into c and back into the residual."""
-    square = float(np.sum(x * x))
-    if square == 0.0:
-        return Fit(0.0, np.inf, float(np.max(np.abs(displacement) / rounding)))
-    coefficient = -float(np.sum(displacement * x)) / square
-    uncertainty = float(np.sum(rounding * np.abs(x))) / square
-    allowed = rounding + uncertainty * np.abs(x)
-    return Fit(coefficient, uncertainty, float(np.max(np.abs(displacement + coefficient * x) / allowed)))
 
 
 def kind_of_decay(steps: Iterable[StepEvidence], dtype: str = "float64") -> KindOfDecay:
@@ -179,115 +103,133 @@ def kind_of_decay(steps: Iterable[StepEvidence], dtype: str = "float64") -> Kind
         return KindOfDecay(Verdict.INCONCLUSIVE, not_finite)
     substitution = max(step.substitution_ratio for step in steps)
     is_l2 = substitution <= 1.0
-    per_step = {target: max(step.fits[target].ratio for step in steps) for target in TARGETS}
+    per_step = {target: max(step.ratio(target) for step in steps) for target in TARGETS}
     # A scalar times theta in every step is not enough: it has to be the same scalar, or one that follows the
     # schedule. A single coordinate, or a gradient of zeros under L2, is a multiple of theta in any step.
     ratios = {
-        target: max(ratio, _ratio_over_time(steps, target)) if ratio <= 1.0 else ratio
-        for target, ratio in per_step.items()
+        target: max(ratio, _over_time(steps, target)) if ratio <= 1.0 else ratio for target, ratio in per_step.items()
     }
-    applied = min(DECOUPLED_TARGETS, key=lambda target: ratios[target])
+    applied = min(DECOUPLED_TARGETS, key=lambda target: (ratios[target] > 1.0, per_step[target] > 1.0, ratios[target]))
     decoupling = ratios[applied]
     # A step taken alone cannot see what decay leaves in the momentum buffer for the steps to come.
     enters_state = any(step.enters_state for step in steps)
-    is_decoupled = decoupling <= 1.0 and not enters_state
-    measured = tuple(index for index, step in enumerate(steps) if step.fits[applied].measurable)
-    fits = tuple(steps[index].fits[applied] for index in measured)
     figures: dict[str, Any] = {
         "decoupling_ratio": decoupling,
         "substitution_ratio": substitution,
-        "fits": fits,
-        "measured": measured,
         "steps": len(steps),
+        "multiple": per_step[applied] <= 1.0,
+        **measured_fits(steps, applied),
     }
+    fits: tuple[Fit, ...] = figures["fits"]
     if all(step.unchanged for step in steps):
         idle = _why_idle(steps)
         if idle:
-            figures["exercised"] = any(step.has_gradient for step in steps)
+            # Zeros that no step leaves (a trust ratio of zero) say nothing; other parameters decide.
+            figures["exercised"] = any(step.has_gradient for step in steps) and idle != _ZERO
             return KindOfDecay(Verdict.INCONCLUSIVE, f"{idle}: decay has nothing to act on", **figures)
         return KindOfDecay(Verdict.IGNORED, "weight_decay changes no bit of the parameters", **figures)
     if not any(step.displaced for step in steps):
         return KindOfDecay(Verdict.INCONCLUSIVE, f"what decay does stays below {dtype} rounding", **figures)
-    if is_decoupled:
+    if decoupling <= 1.0 and not enters_state:
         if len(fits) < 2:
             return KindOfDecay(Verdict.INCONCLUSIVE, "decay shows in one step, which fits several kinds", **figures)
-        if all(fit.coefficient < 0.0 for fit in fits):
+        if _grows(fits):
             return KindOfDecay(Verdict.OTHER, "decay moves theta away from zero", grows=True, **figures)
         both = all(ratios[target] <= 1.0 for target in DECOUPLED_TARGETS)
-        figures["applied_to"] = "either" if both else applied
+        figures |= {"applied_to": "either" if both else applied, "target": applied}
         if is_l2:
             # Kinds and forms of decay differ by c of c and more: what is known of it less well does not show them
             # the same. At the probe's c = .025 its relative uncertainty is 2e-4 in float32 and 2 in float16.
-            known = max(fit.uncertainty / abs(fit.coefficient) for fit in fits)
-            if known > max(abs(fit.coefficient) for fit in fits):
+            known = max(each.uncertainty / abs(each.coefficient) for each in fits)
+            if known > max(abs(each.coefficient) for each in fits):
                 reason = f"decoupled decay and L2 both fit within {dtype} rounding"
                 return KindOfDecay(Verdict.INCONCLUSIVE, reason, **figures)
             return KindOfDecay(Verdict.EQUIVALENT, "decoupled decay and L2 are the same algebra here", **figures)
         return KindOfDecay(Verdict.DECOUPLED, f"decay moves theta by -c * theta, theta {applied}", **figures)
     if is_l2:
         return KindOfDecay(Verdict.L2, "feeding g + lambda*theta without decay reproduces every step", **figures)
+    if decoupling <= 1.0:
+        reason = f"decay moves theta by a multiple of it, but it changes the optimizer's state too: {_INSIDE}"
+        figures |= {"enters_state": True, "scaling": Scaling.INSIDE_MOMENTUM, "target": applied}
+        return KindOfDecay(Verdict.PRECONDITIONED, reason, **figures)
+    masked = next((target for target in CAUTIOUS_TARGETS if ratios[target] <= 1.0), None)
+    if masked and not enters_state:
+        figures |= {"target": masked, "decoupling_ratio": ratios[masked], **measured_fits(steps, masked)}
+        if len(figures["fits"]) < 2:
+            # Of a few elements, none may have been where a cautious decay acts; other parameters decide.
+            figures |= {"target": None, "exercised": False}
+            return KindOfDecay(Verdict.INCONCLUSIVE, "decay shows in one step, which fits several kinds", **figures)
+        if _grows(figures["fits"]):
+            return KindOfDecay(Verdict.OTHER, "decay moves theta away from zero", grows=True, **figures)
+        figures["applied_to"] = "previous"
+        return KindOfDecay(Verdict.DECOUPLED, f"decay moves theta by -c * theta, {_WHERE[masked]}", **figures)
     wrong = next((target for target in WRONG_TARGETS if ratios[target] <= 1.0), None)
     if wrong:
         reason = f"decay moves theta by {wrong}, not in proportion"
-        return KindOfDecay(Verdict.OTHER, reason, wrong_target=wrong, **figures)
-    if enters_state and decoupling <= 1.0:
-        reason = "decay moves theta by a multiple of it, but it changes the optimizer's state too"
-        return KindOfDecay(Verdict.OTHER, reason, enters_state=True, **figures)
-    if any(per_step[target] <= 1.0 for target in DECOUPLED_TARGETS):
-        with_gradient = [step for step in steps if step.has_gradient]
-        absent = sum(not step.fits[applied].measurable for step in with_gradient)
-        reason = (
-            "decay is a multiple of theta in every step, but the factor neither stays constant nor follows the "
-            "learning rate" + (f"; it is zero in {absent} of {len(with_gradient)} steps" if absent else "")
-        )
-        return KindOfDecay(Verdict.OTHER, reason, **figures)
-    return KindOfDecay(Verdict.OTHER, "what decay does is neither a multiple of theta nor L2", **figures)
+        return KindOfDecay(Verdict.OTHER, reason, wrong_target=wrong, **figures | measured_fits(steps, wrong))
+    if figures["multiple"]:
+        return KindOfDecay(Verdict.OTHER, _unsteady(steps, applied), **figures)
+    return KindOfDecay(Verdict.OTHER, _far_from_both(figures), **figures)
+
+
+_ZERO = "theta is zero in every step"
+_INSIDE = "it is added after the normalisation and enters the momentum"
+_WHERE = {
+    "cautious": "where the step shrinks theta already, and nowhere else",
+    "cautious on the gradient": "where the gradient has the sign of theta, and nowhere else",
+}
+
+
+def measured_fits(steps: Sequence[StepEvidence], target: str) -> dict[str, Any]:
+    """Return `fits` and `measured` of a kind: the steps in which the coefficient of `target` is above rounding."""
+    measured = tuple(index for index, step in enumerate(steps) if step.fits[target].measurable)
+    return {"fits": tuple(steps[index].fits[target] for index in measured), "measured": measured}
+
+
+def with_gradient(steps: Sequence[StepEvidence]) -> list[int]:
+    """Return the steps that have a gradient; whether others decay is the framework's convention."""
+    return [index for index, step in enumerate(steps) if step.has_gradient]
+
+
+def _over_time(steps: Sequence[StepEvidence], target: str) -> float:
+    fits = [step.fits[target] for step in steps]
+    return steadiness(fits, [step.multiplier for step in steps], with_gradient(steps))
+
+
+def _grows(fits: Sequence[Fit]) -> bool:
+    return all(each.coefficient < 0.0 for each in fits)
+
+
+def _unsteady(steps: Sequence[StepEvidence], target: str) -> str:
+    """Return why a decay that is a multiple of theta in every step is no decoupled one."""
+    usable = with_gradient(steps)
+    absent = sum(not steps[index].fits[target].measurable for index in usable)
+    reason = (
+        "decay is a multiple of theta in every step, but the factor neither stays constant nor follows the learning "
+        "rate"
+    )
+    return f"{reason}; it is zero in {absent} of {len(usable)} steps" if absent else reason
+
+
+def _far_from_both(figures: Mapping[str, Any]) -> str:
+    """Return what was tried, and which of the two hypotheses came nearer."""
+    decoupling, substitution = figures["decoupling_ratio"], figures["substitution_ratio"]
+    near, far = ("a multiple of theta", decoupling), ("L2", substitution)
+    if substitution < decoupling:
+        near, far = far, near
+    return (
+        f"what decay does is neither a multiple of theta nor L2: {near[0]} comes nearest, {near[1]:.2g} times what "
+        f"rounding explains, {far[0]} {far[1]:.2g}"
+    )
 
 
 def _why_idle(steps: Sequence[StepEvidence]) -> str | None:
     """Return why decay could not have shown in any step; None where it could have."""
-    with_gradient = [step for step in steps if step.has_gradient]
-    if not with_gradient:
+    gradients = [step for step in steps if step.has_gradient]
+    if not gradients:
         return "no step has a gradient"
-    if not any(step.multiplier > 0.0 for step in with_gradient):
+    if not any(step.multiplier > 0.0 for step in gradients):
         return "the learning rate is zero in every step"
-    if not any(step.fits["previous"].uncertainty < np.inf for step in with_gradient if step.multiplier > 0.0):
-        return "theta is zero in every step"
+    if not any(step.fits["previous"].uncertainty < np.inf for step in gradients if step.multiplier > 0.0):
+        return _ZERO
     return None
-
-
-def _ratio_over_time(steps: Sequence[StepEvidence], target: str) -> float:
-    """Return how far c_t is, in its own uncertainty, from what a decoupled decay can be over time.
-
-    That is, in some form: constant, or proportional to eta_t, to eta_t**2 or (stale) to eta_{t-1}; what fits
-    best counts. Steps without a gradient are left out, since whether they decay is the framework's convention.
-    """
-    usable = [index for index, step in enumerate(steps) if step.has_gradient and step.fits[target].uncertainty < np.inf]
-    if len(usable) < 2 or not any(steps[index].fits[target].measurable for index in usable):
-        return 0.0
-    eta = np.array([step.multiplier for step in steps])
-    patterns = (np.ones_like(eta), eta, eta * eta, np.concatenate(([np.nan], eta[:-1])))
-    best = np.inf
-    for form, pattern in itertools.product(FORMS, patterns):
-        chosen = [index for index in usable if not np.isnan(pattern[index])]
-        fits = [steps[index].fits[target] for index in chosen]
-        if not any(fit.measurable for fit in fits):  # zero is proportional to anything
-            continue
-        intervals = np.array([form.interval(fit.coefficient, fit.uncertainty) for fit in fits]).reshape(-1, 2)
-        best = min(best, _disproportion(intervals, pattern[chosen]))
-        if best <= 1.0:
-            break
-    return float(best)
-
-
-def _disproportion(intervals: Float64Array, weights: Float64Array) -> float:
-    """Return how far intervals are from holding x_t = k * w_t with one k, at the worst pair of steps."""
-    middle, radius = intervals.sum(axis=1) / 2.0, np.ptp(intervals, axis=1) / 2.0
-    crossed = np.outer(middle, weights)
-    distance = np.abs(crossed - crossed.T)
-    allowed = np.outer(radius, weights)
-    allowed = allowed + allowed.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(distance == 0.0, 0.0, distance / allowed)
-    worst = float(np.max(ratio, initial=0.0))
-    return np.inf if np.isnan(worst) else worst

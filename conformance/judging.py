@@ -49,6 +49,8 @@ def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypo
         scalars=optimizer.scalars_in,
     )
     asked = None if subject.mode is None else Mode(subject.mode)
+    if asked is Mode.FULL_RESYNC and all(getattr(each.options, "momentum", None) == 0.0 for each in candidates):
+        asked = Mode.THETA_RESYNC  # Without momentum there is nothing besides the parameters to take over.
     narrow = FORMATS[subject.dtype].precision < FORMATS["float32"].precision
     wants_moments = asked is Mode.FULL_RESYNC if asked else narrow and isinstance(candidates[0].options, AdamOptions)
     if not wants_moments:

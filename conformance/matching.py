@@ -112,7 +112,8 @@ def match_trajectory(
         return Matching(Match())
     values = subject.parity() if values is None else values
     optimizer = subject.build(usable[0].initial_parameters(), values)
-    held = {"weight_decay": 0.0, **optimizer.held}
+    # Without the option there is no decay, and Keras holds None where there is none.
+    held = {**optimizer.held, "weight_decay": optimizer.held.get("weight_decay") or 0.0}
     everything = hypotheses(held, optimizer.casts)
     if not everything:  # it must run at these values all the same
         walk = _Walk(subject, values, None, usable, None)

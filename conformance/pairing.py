@@ -222,7 +222,29 @@ def parameter_use(
     return ParameterUse(in_step, frozenset(slots))
 
 
-_ROUNDINGS = 16
+def homogeneous_steps(
+    subject: Subject, theta: Arrays, steps: Iterable[Step], hyperparameters: Mapping[str, Any]
+) -> frozenset[str]:
+    """Return the parameters whose step without decay is in proportion to them: from theta/2 it moves half as far.
+
+    Trust ratios and steps relative to the size of the weights are. Whether decay comes before or after such a step
+    does not show: (1 - c)*theta + u((1 - c)*theta) is (1 - c)*(theta + u(theta)).
+    """
+    starts = (theta, rounded({name: 0.5 * value for name, value in theta.items()}, subject.dtype))
+    whole, half = (subject.build_without_decay(start, hyperparameters) for start in starts)
+    names = {name for name, value in theta.items() if value.any()}
+    for count, step in enumerate(steps, start=1):
+        for optimizer in (whole, half):
+            optimizer.step(step.gradients, step.multiplier * hyperparameters["lr"])
+        reached, halved = read(whole), read(half)
+        for name in tuple(names):
+            scale = np.abs(theta[name]) + np.abs(reached[name]) + 2.0 * np.abs(halved[name])
+            if not np.all(np.abs(reached[name] - 2.0 * halved[name]) <= count * rounding_of(subject.dtype) * scale):
+                names.discard(name)
+    return frozenset(names)
+
+
+ROUNDINGS = 16
 """Most roundings between an optimizer's state and its new parameters, over the orders that frameworks use:
 two corrections, square root, epsilon, division, learning rate and coefficient (2 each), subtractions (2) -
 and one for each parameter read and subtracted here."""
@@ -230,7 +252,7 @@ and one for each parameter read and subtracted here."""
 
 def rounding_of(dtype: str) -> float:
     """Return gamma_16 in `dtype`: the relative rounding error of a displacement, in units of the values subtracted."""
-    error = _ROUNDINGS * FORMATS[dtype].unit_roundoff
+    error = ROUNDINGS * FORMATS[dtype].unit_roundoff
     return error / (1.0 - error)
 
 

@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Self
+
+from .revive import revive
 
 SCHEMA = "optconform/audit/1"
 
@@ -21,8 +23,11 @@ class Verdict(StrEnum):
     DECOUPLED = "decoupled"
     L2 = "l2"
     EQUIVALENT = "equivalent"
+    PRECONDITIONED = "preconditioned"
     IGNORED = "ignored"
     NONE = "none"
+    EXCLUDED = "excluded"
+    """Of a single parameter only: it was excluded from decay, and does not decay."""
     MIXED = "mixed"
     OTHER = "other"
     INCONCLUSIVE = "inconclusive"
@@ -63,18 +68,22 @@ class Decay:
     law: str | None = None
     """`lr*wd`, `schedule*wd`, `wd` or `other`."""
     factor: float | None = None
-    """Constant k of c = k * lr**a * wd**b."""
+    """Constant k of x = k * lr**a * wd**b, of which the form makes c."""
     lr_exponent: float | None = None
     wd_exponent: float | None = None
     follows_schedule: bool | None = None
     applied_to: str | None = None
     """`previous`, `updated` or `either`."""
     form: str | None = None
-    """`explicit`, `proximal`, `repeated` or `other`."""
+    """`explicit`, `proximal`, `cautious`, `repeated` or `other`."""
     effective_ratio: float | None = None
     """Share of the nominal decay that rounding leaves at the user's own hyperparameters, as `effective_note` says."""
     effective_note: str | None = None
     """On what that share was measured, or why it was not."""
+    factor_uncertainty: float | None = None
+    """How far rounding can have moved the factor; so below for the exponents."""
+    lr_exponent_uncertainty: float | None = None
+    wd_exponent_uncertainty: float | None = None
 
 
 class Decision(StrEnum):
@@ -136,6 +145,10 @@ class ParameterResult:
     """Steps of the paired runs that were judged."""
     coefficient: tuple[float, ...] = ()
     """c_t of every step in which it could be measured."""
+    coefficient_uncertainty: tuple[float, ...] = ()
+    """How far rounding can have moved each of them."""
+    reason: str = ""
+    """One sentence: what the verdict rests on."""
     decoupling_ratio: float | None = None
     """Largest distance of the decay's displacement from -c_t * theta, in units of what rounding explains."""
     substitution_ratio: float | None = None
@@ -165,6 +178,13 @@ class Check:
     message: str
     code: str | None = None
     """The rule under which a failure of this check is reported, if there is one."""
+    severity: Severity | None = None
+    """Of that finding, where the check has failed; None stands for an error."""
+
+    @property
+    def counts_against(self) -> bool:
+        """Whether it has failed, and not with a warning alone: no warning changes the exit status."""
+        return self.outcome == "failed" and self.severity in (None, Severity.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +234,26 @@ class Result:
     probe_match: Match | None = None
     """At the probe's, where it was walked: below float64 it helps to decide the kind."""
     separation: Separation = Separation()
+    cannot_tell: tuple[str, ...] = ()
+    """What these runs leave open, a sentence each: other hypotheses that fit as well."""
     parameters: tuple[ParameterResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     traces: tuple[Mapping[str, str], ...] = ()
     rerun: str = ""
     seconds: float = 0.0
+    output: str = ""
+    """The last of what the target printed, where it ran in a worker process; empty where it was not captured."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the result of which `document` is the JSON form.
+
+        Values without a type of their own, such as hyperparameters and evidence, stay as JSON has them. Raises
+        `TypeError`, `ValueError` or `KeyError` for a document of another shape.
+        """
+        result: Self = revive(cls, {**document, "checks": document["checks"]["details"]})
+        return result
 
     @property
     def elements(self) -> int:
@@ -229,9 +263,10 @@ class Result:
 
     @property
     def as_expected(self) -> bool:
-        """Whether something was checked and no check failed."""
-        outcomes = {check.outcome for check in self.checks}
-        return "passed" in outcomes and "failed" not in outcomes
+        """Whether something was checked and passed, and no check failed with more than a warning."""
+        return any(check.outcome == "passed" for check in self.checks) and not any(
+            check.counts_against for check in self.checks
+        )
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -240,7 +275,7 @@ class Result:
             return ExitStatus.COULD_NOT_RUN
         if any(finding.severity is Severity.ERROR for finding in self.findings):
             return ExitStatus.NOT_AS_EXPECTED
-        if any(check.outcome == "failed" for check in self.checks):
+        if any(check.counts_against for check in self.checks):
             return ExitStatus.NOT_AS_EXPECTED
         if self.verdict is Verdict.INCONCLUSIVE or not self.as_expected:
             return ExitStatus.UNDECIDED
@@ -270,7 +305,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the `optconform/audit/1` document: plain dicts, lists, strings, finite numbers and None."""
-        document = {"schema": SCHEMA, **{key: _plain(value) for key, value in _fields(self).items()}}
+        document = {"schema": SCHEMA, **plain_fields(self)}
         counts = {outcome: sum(check.outcome == outcome for check in self.checks) for outcome in _OUTCOMES}
         document["checks"] = {"planned": len(self.checks), **counts, "details": document["checks"]}
         document |= {"elements": self.elements, "as_expected": self.as_expected, "exit_status": int(self.exit_status)}
@@ -285,6 +320,11 @@ def worst(statuses: list[ExitStatus]) -> ExitStatus:
     return next((status for status in SEVEREST_FIRST if status in statuses), ExitStatus.UNDECIDED)
 
 
+def plain_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name, each in JSON's own types."""
+    return {key: _plain(item) for key, item in _fields(value).items()}
+
+
 def _fields(value: Any) -> dict[str, Any]:
     return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
 
@@ -292,7 +332,7 @@ def _fields(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Return `value` in JSON's own types; a number that JSON cannot hold becomes its name."""
     if dataclasses.is_dataclass(value):
-        return {key: _plain(item) for key, item in _fields(value).items()}
+        return plain_fields(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adapters.arrays import host_copies, host_dtype
-from ..adapters.errors import BuildFailed
+from ..adapters.errors import BuildFailed, NotReplayable
 from ..adapters.options import accepts, default_of
 from ..adapters.protocol import PLAIN, Adapter, Layout, Optimizer, Target
+from ..adapters.recipes import recipe_of
+from ..adapters.text import escape_control
 from ..reference.follow import Mode
 from .traces import Trace
+from .traces.selected import SelectedTrace
 
 Float64Array = NDArray[np.float64]
 Arrays = dict[str, Float64Array]
@@ -113,8 +116,11 @@ class Subject:
     ) -> Optimizer:
         """Construct the optimizer over copies of `parameters`, rounded to the working precision.
 
-        Raises what `Adapter.build` raises.
+        Raises what `Adapter.build` raises, and `NotReplayable` where no trace can drive it, as its recipe says.
         """
+        recipe = recipe_of(self.target)
+        if recipe.not_replayable:
+            raise NotReplayable(f"{escape_control(self.target.spec)}: {recipe.reason}")
         return self.adapter.build(
             self.target,
             hyperparameters,
@@ -124,6 +130,16 @@ class Subject:
             path=self.path,
             layout=layout,
         )
+
+    def taken_from(self, traces: Sequence[Trace]) -> list[Trace]:
+        """Return `traces` with the parameters that the target takes: all, unless its recipe says matrices only.
+
+        Traces that hold none of those are left out.
+        """
+        if not recipe_of(self.target).matrices_only:
+            return list(traces)
+        selected = [SelectedTrace(trace, lambda parameter: len(parameter.shape) == 2) for trace in traces]
+        return [trace for trace in selected if trace.parameters]
 
     def initial_parameters(self, trace: Trace) -> Arrays:
         """Return theta_0 of `trace` as the optimizer holds it: rounded to the working precision, then float64."""

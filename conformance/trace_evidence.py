@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .identify import Evidence, KindOfDecay, kind_of_decay
-from .pairing import paired_steps, parameter_use
+from .closer_look import look_closer
+from .evidence import Evidence
+from .fits import LEAST_ELEMENTS
+from .identify import KindOfDecay, kind_of_decay
+from .pairing import homogeneous_steps, paired_steps, parameter_use
 from .result import Verdict
 from .subject import Subject
 from .traces import Trace
@@ -23,7 +26,10 @@ READING_STEPS = 4
 _PAIRED = ("lr", "weight_decay")
 """Hyperparameters that paired runs cannot do without."""
 NAMED_KINDS = (Verdict.DECOUPLED, Verdict.L2, Verdict.EQUIVALENT, Verdict.IGNORED)
-"""Verdicts that name one kind, which another contradicts; `other` and `mixed` leave room for all."""
+"""Verdicts that name one kind at all hyperparameters, which another contradicts; `other` and `mixed` leave room for
+all, and so does a scaling that vanishes beside the step where decay is weak."""
+DECAYS = (Verdict.DECOUPLED, Verdict.L2, Verdict.EQUIVALENT, Verdict.PRECONDITIONED)
+"""Verdicts under which a parameter decays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,18 @@ class TraceEvidence:
     def verdict(self) -> Verdict:
         """The verdict over the parameters that the trace exercises; none if it exercises none.
 
-        One in which L2 changes nothing (a 0-d parameter whose gradient is normalised, say) agrees with L2:
-        fed with g + lambda*theta it does not move differently either.
+        Parameters excluded from decay are left out. One in which L2 changes nothing (a 0-d parameter whose gradient
+        is normalised, say) agrees with L2, and with a trust ratio: fed with g + lambda*theta it does not move
+        differently either. Of a few elements a trust ratio may well leave what L2 would.
         """
-        kinds = [kind for kind in self.kinds.values() if kind.exercised]
-        if any(kind.verdict is Verdict.L2 for kind in kinds):
-            kinds = [kind for kind in kinds if not kind.unmoved_by_l2]
-        return common_verdict([kind.verdict for kind in kinds])
+        kinds = {name: kind for name, kind in self.kinds.items() if kind.exercised and not kind.excluded}
+        verdicts = {kind.verdict for kind in kinds.values()}
+        if verdicts & {Verdict.L2, Verdict.PRECONDITIONED}:
+            kinds = {name: kind for name, kind in kinds.items() if not kind.unmoved_by_l2}
+        if Verdict.PRECONDITIONED in verdicts:
+            few = {each.name for each in self.trace.parameters if each.size < LEAST_ELEMENTS}
+            kinds = {name: kind for name, kind in kinds.items() if kind.verdict is not Verdict.L2 or name not in few}
+        return common_verdict([kind.verdict for kind in kinds.values()])
 
 
 def identify(subject: Subject, trace: Trace, values: Mapping[str, Any], n_steps: int) -> TraceEvidence:
@@ -59,8 +70,38 @@ def identify(subject: Subject, trace: Trace, values: Mapping[str, Any], n_steps:
     for paired in paired_steps(subject, theta, steps, values, local=use.in_step, parameter_slots=use.slots):
         for name, collected in evidence.items():
             collected.add(paired, name)
-    kinds = {name: kind_of_decay(collected.steps, subject.dtype) for name, collected in evidence.items()}
+    kinds = {
+        name: replace(kind_of_decay(collected.steps, subject.dtype), local=use.in_step)
+        for name, collected in evidence.items()
+    }
+    undecided = [name for name, kind in kinds.items() if kind.undecided]
+    if undecided:
+        kinds |= look_closer(subject, theta, lambda: trace.steps(n_steps), values, undecided, use.slots)
+    if use.in_step and any(kind.applied_to == "updated" for kind in kinds.values()):
+        for name in homogeneous_steps(subject, theta, trace.steps(READING_STEPS), values):
+            kinds[name] = _of_either_order(kinds[name])
+    for name in subject.build(theta, values).excluded & kinds.keys():
+        kinds[name] = _of_excluded(kinds[name])
     return TraceEvidence(trace, use.in_step, kinds)
+
+
+def _of_either_order(kind: KindOfDecay) -> KindOfDecay:
+    """Return the verdict on a parameter whose step is in proportion to it, so that no order of decay shows."""
+    if kind.applied_to != "updated":
+        return kind
+    reason = "decay moves theta by -c * theta, before or after a step that is in proportion to theta"
+    return replace(kind, applied_to="either", reason=reason)
+
+
+def _of_excluded(kind: KindOfDecay) -> KindOfDecay:
+    """Return the verdict on a parameter that the optimizer was told not to decay: `excluded`, unless it decays.
+
+    Where steps share a scale, the decay of other parameters moves it too, but by no decay of its own.
+    """
+    if kind.verdict in DECAYS:
+        return replace(kind, excluded=True)
+    reason = "the optimizer was told not to decay this parameter, and does not"
+    return replace(kind, verdict=Verdict.EXCLUDED, reason=reason, excluded=True)
 
 
 def common_verdict(verdicts: Sequence[Verdict]) -> Verdict:
@@ -97,9 +138,9 @@ def shared_reason(verdict: Verdict, evidence: Sequence[TraceEvidence]) -> str:
         kinds = sorted(kind for kind in first if kind is not Verdict.INCONCLUSIVE)
         return "parameters have different kinds: " + ", ".join(f"{kind} ({first[kind][1]})" for kind in kinds)
     if verdict not in first:
-        return "no trace has a step to judge"
+        return "every parameter is excluded from decay" if first else "no trace has a step to judge"
     reason, where = first[verdict]
-    return reason if verdict in NAMED_KINDS else f"{reason} ({where})"
+    return reason if verdict in (*DECAYS, Verdict.IGNORED) else f"{reason} ({where})"
 
 
 def at_own_values(subject: Subject, evidence: Sequence[TraceEvidence], held: Mapping[str, Any]) -> TraceEvidence | None:

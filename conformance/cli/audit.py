@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from .options import output_options, parse_counting, target_options, target_output_aside
+from .options import output_options, parse_counting, parse_limits, target_options, worker_options
 
 
 @click.command()
 @click.argument("target")
 @target_options
+@worker_options
 @output_options
 def audit(
     target: str,
@@ -26,6 +27,9 @@ def audit(
     expected: str | None,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    timeout: float,
+    memory: float | None,
+    python: str | None,
     output_format: str,
     output: str | None,
     verbose: bool,
@@ -33,33 +37,38 @@ def audit(
     """Say what TARGET does with weight decay: kind, law, order, epsilon, and the evidence.
 
     TARGET is package.module:attribute or path/to/file.py:attribute, a class or a factory. It is expected to
-    be decoupled unless --expect says otherwise.
+    be decoupled unless --expect says otherwise. Ways of using it that must agree are compared too: parameters
+    grouped otherwise, gradients missing, saved and restored, every execution path, and so on. Paths that
+    compile are compared only if --paths names one, or is `all`.
     """
-    from ..api import DEFAULT_EXPECTATION, make_subject, open_traces
-    from ..audit import audit as run_audit
+    from ..api import DEFAULT_EXPECTATION
+    from ..check import PlannedAudit
     from ..expectation import parse_expectation
+    from ..metamorphic.running import Depth
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_audit
+    from ..workers.pool import run_isolated
 
     counting = parse_counting(select, ignore)
-    expectation = parse_expectation(DEFAULT_EXPECTATION if expected is None else expected)
-    with target_output_aside():
-        subject = make_subject(
-            target,
-            framework=framework,
-            device=device,
-            dtype=dtype,
-            mode=mode,
-            path=path,
-            option_names=dict(renamings),
-            hyperparameters=dict(settings),
-        )
-        traces = open_traces(trace_names)
-        with Bar([subject.title]) as bar:
-            result = run_audit(subject, traces, expectation, trace_names, bar.step).counting_only(counting)
+    planned = PlannedAudit(
+        target,
+        parse_expectation(DEFAULT_EXPECTATION if expected is None else expected),
+        dict(settings),
+        framework,
+        device,
+        path,
+        dict(renamings),
+        dtype,
+        mode,
+        Depth(counting, path),
+    )
+    limits = parse_limits(timeout, memory, python, device)
+    with Bar([planned.title]) as bar:
+        done = run_isolated([planned], trace_names, limits=limits, counting=counting, on_step=bar.step)
+        ((_, result),) = bar.each(done)
     if output_format == "json":
         write_json(result.to_json(), output)
     else:
-        write_text(lambda console: print_audit(console, result, subject.title, verbose=verbose), output)
+        write_text(lambda console: print_audit(console, result, planned.title, verbose=verbose), output)
     return int(result.exit_status)

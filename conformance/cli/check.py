@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FRAMEWORKS, output_options, parse_counting, target_options, target_output_aside
+from .options import FRAMEWORKS, output_options, parse_counting, parse_limits, target_options, worker_options
 
 if TYPE_CHECKING:
     from ..check import PlannedAudit
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
 @click.option("--require", multiple=True, metavar="FRAMEWORK|DEVICE", help="Fail with status 3 if it is not there.")
 @target_options
+@worker_options
 @output_options
 def check(
     targets: tuple[str, ...],
@@ -25,6 +27,9 @@ def check(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     trace_names: tuple[str, ...],
+    timeout: float,
+    memory: float | None,
+    python: str | None,
     output_format: str,
     output: str | None,
     verbose: bool,
@@ -36,20 +41,20 @@ def check(
     be decoupled unless --expect says otherwise. Without targets: the built-in optimizers of every installed
     framework, each with its own expectation.
     """
-    from ..api import open_traces
-    from ..check import CheckReport, run
+    from ..check import CheckReport
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_check
+    from ..workers.pool import run_isolated
 
     counting = parse_counting(select, ignore)
-    plan, skipped = _plan(targets, framework, expected, how)
-    _require(require)
-    traces = open_traces(trace_names)
+    plan, skipped = _plan(targets, framework, expected, python, how)
+    _require(require, python)
+    limits = parse_limits(timeout, memory, python, how["device"])
     titles = [planned.title for planned in plan]
-    with target_output_aside(), Bar(titles) as bar:
-        audits = run(plan, traces, trace_arguments=trace_names, counting=counting, on_step=bar.step)
-        results = tuple(bar.each(audits))
+    with Bar(titles) as bar:
+        audits = run_isolated(plan, trace_names, limits=limits, counting=counting, on_step=bar.step)
+        results = tuple(result for _, result in sorted(bar.each(audits), key=itemgetter(0)))
     report = CheckReport(results, tuple(skipped))
     if output_format == "json":
         write_json(report.to_json(), output)
@@ -59,12 +64,13 @@ def check(
 
 
 def _plan(
-    targets: tuple[str, ...], framework: str | None, expected: str | None, how: dict[str, Any]
+    targets: tuple[str, ...], framework: str | None, expected: str | None, python: str | None, how: dict[str, Any]
 ) -> tuple[list[PlannedAudit], list[str]]:
     """Return (planned audits, frameworks skipped because they are not installed)."""
     from ..api import DEFAULT_EXPECTATION
     from ..check import PlannedAudit, builtin_plan, split_by_installed
     from ..expectation import parse_expectation
+    from ..workers.questions import installed_in
 
     settings, renamed = dict(how["settings"]), dict(how["renamings"])
     if targets:
@@ -78,26 +84,20 @@ def _plan(
     for option, given in (("--set", settings), ("--map", renamed), ("--expect", expected), ("--paths", how["path"])):
         if given:
             raise click.UsageError(f"{option} needs a TARGET: the built-in optimizers have their own")
-    wanted, missing = split_by_installed((framework,) if framework else FRAMEWORKS)
+    present = None if python is None else installed_in(python)
+    wanted, missing = split_by_installed((framework,) if framework else FRAMEWORKS, present)
     for name in missing:
         click.echo(f"not checked: {name} is not installed (pip install 'optconform[{name}]')", err=True)
     return builtin_plan(wanted, how["device"], how["dtype"], how["mode"]), missing
 
 
-def _require(required: tuple[str, ...]) -> None:
+def _require(required: tuple[str, ...], python: str | None) -> None:
     """Raise `MissingFramework` or `MissingDevice` unless every framework and device required is there."""
-    from ...adapters.devices import resolve_device
-    from ...adapters.errors import MissingDevice
-    from ...adapters.frameworks import installed_frameworks, load_adapter
+    from ..check import require
+    from ..workers.questions import require_in
 
     for name in required:
-        if name in FRAMEWORKS:
-            load_adapter(name)
-            continue
-        found = sorted({device for present in installed_frameworks() for device in load_adapter(present).devices()})
-        try:
-            resolve_device(name, found, "this machine", "")
-        except MissingDevice as error:
-            raise MissingDevice(
-                f"--require {name}: no such framework or device; devices found: {', '.join(found)}"
-            ) from error
+        if python is None:
+            require(name)
+        else:
+            require_in(python, name)

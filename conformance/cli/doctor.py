@@ -1,4 +1,4 @@
-"""`optconform doctor`: what is installed, which devices are there, what is missing and how to get it."""
+"""`optconform doctor`: what is installed, what is missing and how to get it, and whether the tool itself works."""
 
 from __future__ import annotations
 
@@ -6,23 +6,54 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FRAMEWORKS, format_option
+from .options import FRAMEWORKS, format_option, target_output_aside
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..faults.self_test import SelfTest
+
 
 @click.command()
+@click.option("--self-test", is_flag=True, help="Run the planted faults and the sound optimizers: minutes.")
+@click.option("--framework", type=click.Choice(FRAMEWORKS), help="Look at this one alone.")
 @format_option
-def doctor(output_format: str) -> None:
-    """Show frameworks, versions and devices found, what is missing, and the command that installs it."""
+def doctor(self_test: bool, framework: str | None, output_format: str) -> int:
+    """Show frameworks, versions and devices found, what is missing, and the command that installs it.
+
+    With --self-test, prove that the tool works here: every fault that is planted in the optimizers it ships must be
+    found, and no error may fire on its sound ones. Exit status 0 if so, 1 if not, 4 if nothing ran.
+    """
     from ..reports.render import write_json, write_text
 
-    rows = [_examine(name) for name in FRAMEWORKS]
+    wanted = (framework,) if framework else FRAMEWORKS
+    if self_test:
+        report = _self_test(wanted)
+        if output_format == "json":
+            write_json(report.to_json(), None)
+        else:
+            from ..reports.self_test_text import print_self_test
+
+            write_text(lambda console: print_self_test(console, report), None)
+        return int(report.exit_status)
+    rows = [_examine(name) for name in wanted]
     if output_format == "json":
         write_json({"schema": "optconform/doctor/1", "frameworks": rows}, None)
     else:
         write_text(lambda console: _print(console, rows), None)
+    return 0
+
+
+def _self_test(frameworks: tuple[str, ...]) -> SelfTest:
+    """Run the collection of those of `frameworks` that are installed, with progress."""
+    from ..check import split_by_installed
+    from ..faults.self_test import SelfTest, collection, judged
+    from ..reports.progress import Bar
+
+    present, absent = split_by_installed(frameworks)
+    rows = collection(present)
+    with target_output_aside(), Bar([row.name for row in rows]) as bar:
+        return SelfTest(tuple(bar.each(judged(rows))), tuple(absent))
 
 
 def _examine(name: str) -> dict[str, Any]:

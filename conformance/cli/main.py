@@ -10,6 +10,8 @@ import click
 _COMMANDS = {
     "check": ("check", "check"),
     "audit": ("audit", "audit"),
+    "compare": ("compare", "compare"),
+    "survey": ("survey", "survey"),
     "trace": ("trace", "trace"),
     "rules": ("rules", "rules"),
     "explain": ("rules", "explain"),

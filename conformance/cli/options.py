@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..workers.limits import DEFAULT_TIMEOUT
+
 if TYPE_CHECKING:
     from ..result import Counting
+    from ..workers.limits import Limits
 
     _ParamType = click.ParamType[Any]
 else:  # generic from click 8.3 on
@@ -77,7 +80,13 @@ target_options = _stack(
     click.option(
         "--mode", type=click.Choice(MODES), help="What the reference takes over in each step; chosen by default."
     ),
-    click.option("--paths", "path", metavar="NAME", help="How a step is executed: eager, function, compiled ..."),
+    click.option(
+        "--paths",
+        "path",
+        metavar="NAME",
+        help="How a step is executed: loop, foreach, eager, function, compiled ...; audit compares the others with "
+        "it, those that compile only if NAME is one of them or `all`. PyTorch's `compiled` is compared only.",
+    ),
     click.option("--set", "settings", multiple=True, type=Assignment(), help="Constructor option, a Python literal."),
     click.option("--map", "renamings", multiple=True, type=Renaming(), help="Which option is lr, weight_decay ..."),
     click.option("--trace", "trace_names", multiple=True, metavar="NAME|PATH", help="Trace to replay; all by default."),
@@ -100,6 +109,41 @@ output_options = _stack(
     click.option("-v", "--verbose", is_flag=True, help="Show the evidence too."),
 )
 """Where results go and in which form."""
+
+
+worker_options = _stack(
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0.0, min_open=True),
+        default=DEFAULT_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time for one target, its import included.",
+    ),
+    click.option(
+        "--memory",
+        type=click.FloatRange(min=0.0, min_open=True),
+        metavar="GB",
+        help="Memory for one target, on Linux; half of this machine's by default.",
+    ),
+    click.option(
+        "--python",
+        metavar="PATH",
+        help="Interpreter that runs the targets: it needs numpy, ml_dtypes, safetensors, click, rich and the "
+        "framework, not this package; this one by default.",
+    ),
+)
+"""What the process may use in which a target runs."""
+
+
+def parse_limits(timeout: float, memory: float | None, python: str | None, device: str) -> Limits:
+    """Return the limits of targets on `device`; say aloud where memory is not limited."""
+    from ..workers.limits import Limits, unlimited_memory
+
+    why = unlimited_memory(device)
+    if why is not None:
+        click.echo(why, err=True)
+    return Limits(timeout, memory, python)
 
 
 def parse_counting(select: tuple[str, ...], ignore: tuple[str, ...]) -> Counting:

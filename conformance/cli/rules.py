@@ -13,7 +13,7 @@ from .options import format_option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..codes import Code
+    from ..code_row import Code
 
 
 @click.command()

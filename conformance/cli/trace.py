@@ -83,23 +83,25 @@ def verify(context: click.Context, names: tuple[str, ...]) -> None:
 @click.argument("kind")
 @click.option("--output", required=True, type=click.Path(), help="Directory to write; it must not exist yet.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the generator.")
-@click.option("--steps", default=20, show_default=True, type=click.IntRange(min=0), help="Number of steps.")
+@click.option("--steps", type=click.IntRange(min=0), help="Number of steps.  [default: 20; small: 12]")
 @click.option(
     "--shape",
     "shapes",
     metavar="NAME=AxBxC",
     multiple=True,
-    help="A parameter and its shape (repeatable); NAME= is a scalar.  [default: weight=16x8 bias=8 scale=]",
+    help="A parameter and its shape (repeatable); NAME= is a scalar.  "
+    "[default: weight=16x8 bias=8 scale=; small: matrix=6x4 vector=5]",
 )
 @click.option("--dtype", default="float64", show_default=True, help="float64, float32, float16 or bfloat16.")
 @click.option("--overwrite", is_flag=True, help="Replace a trace that lies there.")
-def make(kind: str, output: str, seed: int, steps: int, shapes: tuple[str, ...], dtype: str, overwrite: bool) -> None:
+def make(
+    kind: str, output: str, seed: int, steps: int | None, shapes: tuple[str, ...], dtype: str, overwrite: bool
+) -> None:
     """Write a synthetic trace of KIND; `optconform trace list` describes the kinds."""
     from ..traces import synthetic_trace, write_trace
     from ..traces.errors import printable
-    from ..traces.synthetic import DEFAULT_SHAPES
 
-    chosen = _parse_shapes(shapes) if shapes else DEFAULT_SHAPES
+    chosen = _parse_shapes(shapes) if shapes else None
     made = synthetic_trace(kind, seed=seed, shapes=chosen, n_steps=steps, dtype=dtype)
     written = write_trace(made, output, overwrite=overwrite)
     click.echo(f"wrote {printable(output)}: {written.n_steps} steps, sha256 {written.sha256}", err=True)

@@ -28,6 +28,11 @@ class Rates:
     previous_lr: Scalar
     """Learning rate of the step before; in the first step its own."""
     weight_decay: float
+    """This parameter's own, as it stands in this step: 0 where the parameter is excluded from decay."""
+    base_weight_decay: float = 0.0
+    """This parameter's own, as it was when the optimizer was built."""
+    default_weight_decay: float = 0.0
+    """The optimizer's, whatever this parameter is excluded from."""
 
 
 Coefficient = Callable[[Rates], Scalar]
@@ -94,6 +99,16 @@ def stale_lr_wd(rates: Rates) -> Scalar:
     return rates.previous_lr * rates.weight_decay
 
 
+def lr_base_wd(rates: Rates) -> Scalar:
+    """Return lr * the weight_decay of construction: a later change is not seen."""
+    return rates.lr * rates.base_weight_decay
+
+
+def lr_default_wd(rates: Rates) -> Scalar:
+    """Return lr * the optimizer's weight_decay: parameters that are excluded decay like all others."""
+    return rates.lr * rates.default_weight_decay
+
+
 def before_update(theta: Array, update: Array, coefficient: Scalar) -> Array:
     """Return theta - u - c*theta, the sound form."""
     return theta - update - coefficient * theta
@@ -129,6 +144,13 @@ def by_a_constant(theta: Array, update: Array, coefficient: Scalar) -> Array:
 def by_the_sign(theta: Array, update: Array, coefficient: Scalar) -> Array:
     """Return theta - u - c*sign(theta): an L1 penalty."""
     return theta - update - coefficient * (theta / (abs(theta) + _SMALL))
+
+
+def where_it_agrees(theta: Array, update: Array, coefficient: Scalar) -> Array:
+    """Return theta - u - c*theta where u*theta >= 0 and theta - u elsewhere: cautious decay, a sound form."""
+    along = update * theta
+    agrees = 1.0 - (abs(along) - along) / (2.0 * abs(along) + _SMALL)
+    return theta - update - coefficient * (agrees * theta)
 
 
 def half_for_vectors(theta: Array, update: Array, coefficient: Scalar) -> Array:

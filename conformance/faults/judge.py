@@ -8,38 +8,63 @@ from typing import Any
 
 from ..api import make_subject
 from ..audit import audit
+from ..check import PlannedAudit
 from ..expectation import parse_expectation
-from ..result import ExitStatus, Result, Severity
+from ..metamorphic.running import Depth
+from ..result import Counting, ExitStatus, Result, Severity
+from ..workers.limits import Limits
+from ..workers.pool import run_isolated
+from .planted import Planted
 from .sound import Sound
-from .table import Planted
-from .trace import fault_trace
+from .trace import TRACES, fault_trace
 
 
 def run_planted(row: Planted) -> Result:
-    """Return the audit of a planted fault on the collection's trace."""
-    return _audited(
-        row.target,
-        row.expectation,
-        row.framework,
-        row.options,
-        documented_rule=row.documented_rule,
-        dtype=row.dtype,
-    )
+    """Return the audit of a planted fault.
+
+    Besides the decay it looks for those of the row's codes that metamorphic checks find, and for no others.
+    """
+    return _run(row, row.options, row.documented_rule)
 
 
 def run_without_fault(row: Planted) -> Result:
     """Return the audit of the same target at `row.sound_options`, which must be as expected.
 
-    Raises `ValueError` for a row that has no sound form.
+    It is judged on the collection's trace in this process, whatever the fault needs. Raises `ValueError` for a row
+    that has no sound form.
     """
     if row.sound_options is None:
         raise ValueError(f"{row.name} has no sound form: {row.target} shows this fault at all options.")
-    return _audited(row.target, row.expectation, row.framework, row.sound_options, dtype=row.dtype)
+    return _run(replace(row, trace=fault_trace().name, timeout=None), row.sound_options, None)
 
 
 def run_sound(row: Sound) -> Result:
-    """Return the audit of a sound optimizer on the collection's trace."""
-    return _audited(row.target, row.expectation, row.framework, row.options, path=row.path)
+    """Return the audit of a sound optimizer on the collection's trace, with every metamorphic check if it has any."""
+    depth = Depth() if row.metamorphic else None
+    subject = make_subject(
+        row.target, framework=row.framework, dtype=row.dtype, path=row.path, hyperparameters=row.options
+    )
+    return audit(subject, [fault_trace()], parse_expectation(row.expectation), trace_arguments=None, depth=depth)
+
+
+def _run(row: Planted, options: Mapping[str, Any], documented_rule: str | None) -> Result:
+    expectation, depth = parse_expectation(row.expectation), Depth(Counting(select=(row.code, *row.also)))
+    if row.timeout is not None:
+        plan = [PlannedAudit(row.target, expectation, options, row.framework, dtype=row.dtype, depth=depth)]
+        ((_, result),) = run_isolated(plan, [row.trace], limits=Limits(timeout=row.timeout))
+        return result
+    subject = make_subject(row.target, framework=row.framework, dtype=row.dtype, hyperparameters=options)
+    if documented_rule is not None:
+        subject = replace(subject, documented_rule=documented_rule)
+    return audit(subject, [TRACES[row.trace]()], expectation, trace_arguments=None, depth=depth)
+
+
+def is_sound_form(row: Sound, fault: Planted) -> bool:
+    """Return whether `row` is what `fault` is planted in: the audit of one is that of the other without its fault."""
+    if row.path is not None:
+        return False
+    of_row = (row.target, row.options, row.expectation, row.dtype)
+    return of_row == (fault.target, fault.sound_options, fault.expectation, fault.dtype)
 
 
 def misjudged_fault(row: Planted, result: Result) -> list[str]:
@@ -65,22 +90,6 @@ def false_alarms(name: str, result: Result) -> list[str]:
     errors = _errors(result)
     alarms = [f"{name}: {', '.join(sorted(errors))} fired on a sound optimizer; {_shown(result)}"] if errors else []
     return [*alarms, *_wrong_status(name, result, ExitStatus.AS_EXPECTED)]
-
-
-def _audited(
-    target: str,
-    expectation: str,
-    framework: str,
-    options: Mapping[str, Any],
-    *,
-    path: str | None = None,
-    documented_rule: str | None = None,
-    dtype: str = "float64",
-) -> Result:
-    subject = make_subject(target, framework=framework, dtype=dtype, path=path, hyperparameters=options)
-    if documented_rule is not None:
-        subject = replace(subject, documented_rule=documented_rule)
-    return audit(subject, [fault_trace()], parse_expectation(expectation), trace_arguments=None)
 
 
 def _errors(result: Result) -> set[str]:

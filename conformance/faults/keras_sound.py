@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...adapters import keras_tf
+from ...adapters import keras_import
 
-keras: Any = keras_tf.keras
+keras: Any = keras_import.keras
 """Taken from the adapter, which sees to the backend before Keras is imported first."""
 ops: Any = keras.ops
 

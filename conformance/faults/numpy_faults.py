@@ -1,25 +1,85 @@
-"""AdamW, SGDW and a trust ratio in NumPy with a fault on request: objects with `step(params, grads, lr) -> params`."""
+"""The rules of the collection in NumPy, with a fault on request: objects with `step(params, grads, lr) -> params`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import update_rules
 from .decays import Rates
-from .departures import SMALLEST_LENGTH, departure
+from .departures import departure
+from .update_rules import Operations, Step, UpdateRule, advance
 
 Arrays = Mapping[str, NDArray[Any]]
 Gradients = Mapping[str, NDArray[Any] | None]
 
+OPERATIONS = Operations(np.sqrt, np.sign, np.linalg.norm)
+_SLOTS = {"m": "m", "v": "v", "momentum": "momentum_buffer"}
+"""Slot of a rule -> attribute that holds it, by parameter name."""
 
-class AdamW:
-    """Adam with decoupled weight decay (`departures`), or with `fault` in it.
 
-    A parameter whose gradient is None is left alone, its step count included. Arrays keep their dtype.
+class _Ruled:
+    """Steps every parameter that has a gradient by `rule`; all others are left alone, their step count included.
+
+    Arrays keep their dtype. Parameters in `undecayed` have no decay.
     """
+
+    rule: ClassVar[UpdateRule]
+
+    def __init__(
+        self, lr: float, weight_decay: float, fault: str | None, undecayed: Sequence[str], **options: float
+    ) -> None:
+        self.departure = departure(fault)
+        self.base_lr = lr
+        self.weight_decay = self.base_weight_decay = weight_decay
+        self.undecayed = undecayed
+        self.options = options
+        for slot in self.rule.slots:
+            setattr(self, _SLOTS[slot], {})
+        self.t: dict[str, int] = {}
+        self.last_rate: dict[str, float] = {}
+
+    def step(self, params: Arrays, grads: Gradients, lr: float) -> dict[str, NDArray[Any]]:
+        """Return the new parameters; the arrays given are not changed, unless that is the fault."""
+        updated = dict(params)
+        for name, theta in params.items():
+            grad = grads[name]
+            if grad is None and self.departure.missing_as_zero:
+                grad = np.zeros_like(theta)
+            if grad is None:
+                continue
+            held = {slot: getattr(self, _SLOTS[slot]) for slot in self.rule.slots}
+            state = {slot: values.get(name, np.zeros_like(theta)) for slot, values in held.items()}
+            t = self.t.get(name, 0) + 1
+            step = Step(theta, grad, state, t, self._rates(name, lr), self.options)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                updated[name], new = advance(self.rule, self.departure, OPERATIONS, step)
+            for slot, values in held.items():
+                values[name] = new[slot]
+            self.t[name], self.last_rate[name] = t, lr
+            if self.departure.reuses_gradient:
+                grad *= 0.5
+        return updated
+
+    def _rates(self, name: str, lr: float) -> Rates:
+        decayed = float(name not in self.undecayed)
+        return Rates(
+            lr,
+            self.base_lr,
+            self.last_rate.get(name, lr),
+            decayed * self.weight_decay,
+            decayed * self.base_weight_decay,
+            self.weight_decay,
+        )
+
+
+class AdamW(_Ruled):
+    """Adam with decoupled weight decay, or with `fault` in it."""
+
+    rule = update_rules.ADAM
 
     def __init__(
         self,
@@ -29,83 +89,72 @@ class AdamW:
         beta2: float = 0.999,
         eps: float = 1e-8,
         fault: str | None = None,
+        undecayed: Sequence[str] = (),
     ) -> None:
-        self.rule = departure(fault)
-        self.base_lr, self.weight_decay, self.eps = lr, weight_decay, eps
-        self.beta1, self.beta2 = beta1, beta2
-        self.m: dict[str, NDArray[Any]] = {}
-        self.v: dict[str, NDArray[Any]] = {}
-        self.t: dict[str, int] = {}
-        self.last_rate: dict[str, float] = {}
-
-    def step(self, params: Arrays, grads: Gradients, lr: float) -> dict[str, NDArray[Any]]:
-        """Return the new parameters; the arrays given are not changed."""
-        rule, updated = self.rule, dict(params)
-        beta1, beta2 = rule.betas(self.beta1, self.beta2)
-        for name, grad in grads.items():
-            if grad is None:
-                continue
-            theta = params[name]
-            g = rule.gradient(grad, theta, self.weight_decay)
-            m = beta1 * self.m.get(name, np.zeros_like(theta)) + (1.0 - beta1) * g
-            v = beta2 * self.v.get(name, np.zeros_like(theta)) + (1.0 - beta2) * g * g
-            t = self.t.get(name, 0) + 1
-            c1, c2 = rule.corrections(beta1, beta2, t)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                update = lr * (m / c1) / rule.denominator(v, c2, self.eps, np.sqrt)
-            rates = Rates(lr, self.base_lr, self.last_rate.get(name, lr), self.weight_decay)
-            updated[name] = rule.decay(theta, -update if rule.ascent else update, rule.coefficient(rates))
-            self.m[name], self.v[name], self.t[name], self.last_rate[name] = m, v, t, lr
-        return updated
+        super().__init__(lr, weight_decay, fault, undecayed, beta1=beta1, beta2=beta2, eps=eps)
 
 
-class SGDW:
-    """SGD with momentum and decoupled weight decay (`departures`), or with `fault` in it.
+class SGDW(_Ruled):
+    """SGD with momentum and decoupled weight decay, or with `fault` in it; the learning rate is outside the buffer."""
 
-    The learning rate is outside the buffer. A parameter whose gradient is None is left alone.
-    """
+    rule = update_rules.SGD
 
     def __init__(
-        self, lr: float = 1e-2, weight_decay: float = 1e-2, momentum: float = 0.9, fault: str | None = None
+        self,
+        lr: float = 1e-2,
+        weight_decay: float = 1e-2,
+        momentum: float = 0.9,
+        fault: str | None = None,
+        undecayed: Sequence[str] = (),
     ) -> None:
-        self.rule = departure(fault)
-        self.base_lr, self.weight_decay, self.momentum = lr, weight_decay, momentum
-        self.momentum_buffer: dict[str, NDArray[Any]] = {}
-        self.last_rate: dict[str, float] = {}
-
-    def step(self, params: Arrays, grads: Gradients, lr: float) -> dict[str, NDArray[Any]]:
-        """Return the new parameters; the arrays given are not changed."""
-        rule, updated = self.rule, dict(params)
-        for name, grad in grads.items():
-            if grad is None:
-                continue
-            theta = params[name]
-            direction = self.direction(rule.gradient(grad, theta, self.weight_decay))
-            g = rule.entering(direction, theta, self.weight_decay)
-            buffer = self.momentum * self.momentum_buffer.get(name, np.zeros_like(theta))
-            buffer = buffer + (lr * g if rule.lr_inside else g)
-            update = buffer if rule.lr_inside else lr * self.trust(theta) * buffer
-            rates = Rates(lr, self.base_lr, self.last_rate.get(name, lr), self.weight_decay)
-            updated[name] = rule.decay(theta, -update if rule.ascent else update, rule.coefficient(rates))
-            self.momentum_buffer[name], self.last_rate[name] = buffer, lr
-        return updated
-
-    def direction(self, grad: NDArray[Any]) -> NDArray[Any]:
-        """Return the gradient as it is."""
-        return grad
-
-    def trust(self, theta: NDArray[Any]) -> float:
-        """Return 1: steps do not depend on the parameters."""
-        return 1.0
+        super().__init__(lr, weight_decay, fault, undecayed, momentum=momentum)
 
 
-class TrustSGDW(SGDW):
-    """SGDW on normalised gradients with a capped trust ratio (`departures`), or with `fault` in it."""
+class Lion(_Ruled):
+    """Lion with decoupled weight decay, or with `fault` in it."""
 
-    def direction(self, grad: NDArray[Any]) -> NDArray[Any]:
-        """Return g / |g|."""
-        return np.asarray(grad / (np.linalg.norm(grad) + SMALLEST_LENGTH))
+    rule = update_rules.LION
 
-    def trust(self, theta: NDArray[Any]) -> float:
-        """Return min(|theta|, 1)."""
-        return min(float(np.linalg.norm(theta)), 1.0)
+    def __init__(
+        self,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-2,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        fault: str | None = None,
+        undecayed: Sequence[str] = (),
+    ) -> None:
+        super().__init__(lr, weight_decay, fault, undecayed, beta1=beta1, beta2=beta2)
+
+
+class RMSprop(_Ruled):
+    """RMSprop with decoupled weight decay, or with `fault` in it."""
+
+    rule = update_rules.RMSPROP
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        weight_decay: float = 1e-2,
+        rho: float = 0.99,
+        eps: float = 1e-8,
+        fault: str | None = None,
+        undecayed: Sequence[str] = (),
+    ) -> None:
+        super().__init__(lr, weight_decay, fault, undecayed, rho=rho, eps=eps)
+
+
+class TrustSGDW(_Ruled):
+    """SGDW on normalised gradients with a damped trust ratio, or with `fault` in it."""
+
+    rule = update_rules.TRUST
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        weight_decay: float = 1e-2,
+        momentum: float = 0.9,
+        fault: str | None = None,
+        undecayed: Sequence[str] = (),
+    ) -> None:
+        super().__init__(lr, weight_decay, fault, undecayed, momentum=momentum)

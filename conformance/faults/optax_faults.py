@@ -1,36 +1,78 @@
-"""AdamW, SGDW and a trust ratio for Optax with a fault on request: factories of gradient transformations.
+"""The rules of the collection for Optax, with a fault on request: factories of gradient transformations.
 
 The parameters are needed to decay them, so `update` wants `params`. `learning_rate` is a number or a
-schedule; the rate that a transformation "was built with" is that of its schedule at step 0.
+schedule; the rate that a transformation "was built with" is that of its schedule at step 0. `mask` says which
+parameters decay, as a tree of booleans or a function of the parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from . import update_rules
 from .decays import Rates
-from .departures import SMALLEST_LENGTH, departure
+from .departures import departure
+from .update_rules import Operations, Step, UpdateRule, advance
+
+OPERATIONS = Operations(jnp.sqrt, jnp.sign, lambda tensor: jnp.sqrt(jnp.sum(jnp.square(tensor))))
+_SLOTS = {"m": "mu", "v": "nu", "momentum": "trace"}
+"""Slot of a rule -> field of the state that holds it."""
 
 
-class AdamWState(NamedTuple):
-    """Steps taken, both moments, and the learning rate of the step before."""
-
-    count: Any
-    mu: Any
-    nu: Any
-    last_rate: Any
-
-
-class SGDWState(NamedTuple):
-    """Steps taken, the momentum buffer, and the learning rate of the step before."""
+class State(NamedTuple):
+    """Steps taken, the learning rate of the step before, and the slots of the rule; None are those it has not."""
 
     count: Any
-    trace: Any
     last_rate: Any
+    mu: Any = None
+    nu: Any = None
+    trace: Any = None
+
+
+def _ruled(
+    rule: UpdateRule,
+    learning_rate: Any,
+    weight_decay: float,
+    mask: Any,
+    fault: str | None,
+    options: Mapping[str, float],
+) -> Any:
+    """Return the transformation that steps every parameter by `rule`."""
+    departs = departure(fault)
+    rate = learning_rate if callable(learning_rate) else lambda count: learning_rate
+    base_lr = rate(0)
+    counted = [0]
+
+    def init(params: Any) -> State:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return State(jnp.zeros([], jnp.int32), jnp.zeros([]), **{_SLOTS[slot]: zeros for slot in rule.slots})
+
+    def update(updates: Any, state: State, params: Any) -> tuple[Any, State]:
+        counted[0] += 1
+        lr, t = rate(state.count), counted[0] if departs.unsaved else state.count + 1
+        last_rate = jnp.where(state.count == 0, lr, state.last_rate)
+        leaves, structure = jax.tree.flatten(params)
+        chosen = mask(params) if callable(mask) else mask
+        decayed = [1.0] * len(leaves) if chosen is None else [float(each) for each in jax.tree.leaves(chosen)]
+        held = {slot: jax.tree.leaves(getattr(state, _SLOTS[slot])) for slot in rule.slots}
+        moved, new = [], {slot: list[Any]() for slot in rule.slots}
+        for index, (theta, grad) in enumerate(zip(leaves, jax.tree.leaves(updates), strict=True)):
+            own = decayed[index] * weight_decay
+            rates = Rates(lr, base_lr, last_rate, own, own, weight_decay)
+            slots = {slot: values[index] for slot, values in held.items()}
+            after, stepped = advance(rule, departs, OPERATIONS, Step(theta, grad, slots, t, rates, options))
+            moved.append(after - theta)
+            for slot, value in stepped.items():
+                new[slot].append(value)
+        slots_after = {_SLOTS[slot]: jax.tree.unflatten(structure, values) for slot, values in new.items()}
+        return jax.tree.unflatten(structure, moved), State(state.count + 1, jnp.asarray(lr), **slots_after)
+
+    return optax.GradientTransformation(init, update)
 
 
 def adamw(
@@ -39,96 +81,61 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
+    mask: Any = None,
     fault: str | None = None,
 ) -> Any:
-    """Return Adam with decoupled weight decay (`departures`), or with `fault` in it."""
-    rule, rate = departure(fault), _schedule(learning_rate)
-    base_lr = rate(0)
-    beta1, beta2 = rule.betas(b1, b2)
-
-    def init(params: Any) -> AdamWState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AdamWState(jnp.zeros([], jnp.int32), zeros, zeros, jnp.zeros([]))
-
-    def update(updates: Any, state: AdamWState, params: Any) -> tuple[Any, AdamWState]:
-        lr, t = rate(state.count), state.count + 1
-        grads = jax.tree.map(lambda g, theta: rule.gradient(g, theta, weight_decay), updates, params)
-        mu = jax.tree.map(lambda m, g: beta1 * m + (1.0 - beta1) * g, state.mu, grads)
-        nu = jax.tree.map(lambda v, g: beta2 * v + (1.0 - beta2) * jnp.square(g), state.nu, grads)
-        c1, c2 = rule.corrections(beta1, beta2, t)
-        step = jax.tree.map(lambda m, v: lr * (m / c1) / rule.denominator(v, c2, eps, jnp.sqrt), mu, nu)
-        rates = Rates(lr, base_lr, _last(state, lr), weight_decay)
-        return _decayed(rule, params, step, rates), AdamWState(t, mu, nu, jnp.asarray(lr))
-
-    return optax.GradientTransformation(init, update)
+    """Return Adam with decoupled weight decay, or with `fault` in it."""
+    options = {"beta1": b1, "beta2": b2, "eps": eps}
+    return _ruled(update_rules.ADAM, learning_rate, weight_decay, mask, fault, options)
 
 
 def sgdw(
     learning_rate: Any,
     momentum: float = 0.9,
     weight_decay: float = 1e-2,
+    mask: Any = None,
     fault: str | None = None,
 ) -> Any:
-    """Return SGD with momentum and decoupled weight decay (`departures`), or with `fault` in it."""
-    return _sgdw(learning_rate, momentum, weight_decay, fault, lambda grad: grad, lambda theta: 1.0)
+    """Return SGD with momentum and decoupled weight decay, or with `fault` in it."""
+    return _ruled(update_rules.SGD, learning_rate, weight_decay, mask, fault, {"momentum": momentum})
+
+
+def lion(
+    learning_rate: Any,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 1e-2,
+    mask: Any = None,
+    fault: str | None = None,
+) -> Any:
+    """Return Lion with decoupled weight decay, or with `fault` in it."""
+    return _ruled(update_rules.LION, learning_rate, weight_decay, mask, fault, {"beta1": b1, "beta2": b2})
+
+
+def rmsprop(
+    learning_rate: Any,
+    decay: float = 0.9,
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    mask: Any = None,
+    fault: str | None = None,
+) -> Any:
+    """Return RMSprop with decoupled weight decay, or with `fault` in it."""
+    return _ruled(update_rules.RMSPROP, learning_rate, weight_decay, mask, fault, {"rho": decay, "eps": eps})
 
 
 def trust_sgdw(
     learning_rate: Any,
     momentum: float = 0.9,
     weight_decay: float = 1e-2,
+    mask: Any = None,
     fault: str | None = None,
 ) -> Any:
-    """Return SGDW on normalised gradients with a capped trust ratio (`departures`), or with `fault` in it."""
-
-    def direction(grad: Any) -> Any:
-        return grad / (_length(grad) + SMALLEST_LENGTH)
-
-    def trust(theta: Any) -> Any:
-        return jnp.minimum(_length(theta), 1.0)
-
-    return _sgdw(learning_rate, momentum, weight_decay, fault, direction, trust)
+    """Return SGDW on normalised gradients with a damped trust ratio, or with `fault` in it."""
+    return _ruled(update_rules.TRUST, learning_rate, weight_decay, mask, fault, {"momentum": momentum})
 
 
-def _sgdw(
-    learning_rate: Any, momentum: float, weight_decay: float, fault: str | None, direction: Any, trust: Any
-) -> Any:
-    rule, rate = departure(fault), _schedule(learning_rate)
-    base_lr = rate(0)
-
-    def init(params: Any) -> SGDWState:
-        return SGDWState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params), jnp.zeros([]))
-
-    def entering(grad: Any, theta: Any) -> Any:
-        return rule.entering(direction(rule.gradient(grad, theta, weight_decay)), theta, weight_decay)
-
-    def update(updates: Any, state: SGDWState, params: Any) -> tuple[Any, SGDWState]:
-        lr = rate(state.count)
-        into, out_of = (lr, 1.0) if rule.lr_inside else (1.0, lr)
-        grads = jax.tree.map(entering, updates, params)
-        trace = jax.tree.map(lambda b, g: momentum * b + into * g, state.trace, grads)
-        step = jax.tree.map(lambda b, theta: out_of * trust(theta) * b, trace, params)
-        rates = Rates(lr, base_lr, _last(state, lr), weight_decay)
-        return _decayed(rule, params, step, rates), SGDWState(state.count + 1, trace, jnp.asarray(lr))
-
-    return optax.GradientTransformation(init, update)
-
-
-def _length(tensor: Any) -> Any:
-    return jnp.sqrt(jnp.sum(jnp.square(tensor)))
-
-
-def _schedule(learning_rate: Any) -> Any:
-    """Return a callable of the step count, whichever of the two was given."""
-    return learning_rate if callable(learning_rate) else lambda count: learning_rate
-
-
-def _last(state: AdamWState | SGDWState, lr: Any) -> Any:
-    """Return the learning rate of the step before, in the first step its own."""
-    return jnp.where(state.count == 0, lr, state.last_rate)
-
-
-def _decayed(rule: Any, params: Any, step: Any, rates: Rates) -> Any:
-    """Return what is to be added to the parameters: theta_t - theta_{t-1}."""
-    sign, coefficient = -1.0 if rule.ascent else 1.0, rule.coefficient(rates)
-    return jax.tree.map(lambda theta, u: rule.decay(theta, sign * u, coefficient) - theta, params, step)
+def sgd_decayed_last(learning_rate: Any, weight_decay: float = 1e-2, last: bool = True) -> Any:
+    """Return SGD with decayed weights added after the step or, where not `last`, before it is scaled."""
+    decay, step = optax.add_decayed_weights(weight_decay), optax.scale_by_learning_rate(learning_rate)
+    return optax.chain(step, decay) if last else optax.chain(decay, step)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .table import FAMILIES
+from .families import FAMILIES
 
 _HERE = "optconform.conformance.faults"
 _DECOUPLED = "decoupled,law=lr*wd,order=previous"
@@ -24,12 +24,33 @@ class Sound:
     expectation: str
     options: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
+    dtype: str = "float64"
+    metamorphic: bool = True
+    """Whether the metamorphic checks are run too."""
 
 
 def _without_fault() -> Iterator[Sound]:
     for family in FAMILIES:
         for framework, target in family.targets.items():
             yield Sound(f"{framework}-{family.name}", framework, target, family.expectation)
+
+
+_DEPARTED = (
+    ("rmsprop", "cautious", "decoupled,law=lr*wd"),
+    ("adamw", "after_update", "decoupled,law=lr*wd,order=updated,epsilon=outside"),
+    ("lion", "proximal", "decoupled,law=lr*wd,order=updated"),
+    ("sgdw", "coupled", "l2"),
+    ("trust", "schedule_law", "decoupled,law=schedule*wd,order=previous"),
+)
+"""(family, departure, what is expected of it): a departure is no fault where it is what is meant."""
+
+
+def _departed() -> Iterator[Sound]:
+    targets = {family.name: family.targets for family in FAMILIES}
+    for family, departure, expectation in _DEPARTED:
+        for framework in ("numpy", "torch"):
+            name = f"{framework}-{family}-{departure}-as_expected"
+            yield Sound(name, framework, targets[family][framework], expectation, {"fault": departure})
 
 
 _REWRITTEN = {
@@ -112,6 +133,25 @@ _LIBRARIES: Mapping[str, tuple[tuple[str, str, Mapping[str, Any]], ...]] = {
 }
 """Framework -> (target, what is expected of it, options): library optimizers in unusual settings."""
 
+_OF_ONE_BASE_CLASS = frozenset(
+    f"keras.optimizers:{name}" for name in ("Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion")
+)
+"""Targets without metamorphic checks, which cost 4 s each in Keras, the decay 1 s: what those checks look at is
+Keras's base class, which is that of AdamW and SGD too."""
+
+_EXECUTED = (
+    ("torch", "torch.optim:AdamW", _ADAMW, "loop", "float64"),
+    ("torch", "torch.optim:AdamW", _ADAMW, "foreach", "float32"),
+    ("torch", "torch.optim:AdamW", _ADAMW, "fused", "float32"),
+    ("torch", f"{_HERE}.torch_sound:AdamWForeach", _ADAMW, None, "float32"),
+    ("torch", f"{_HERE}.torch_sound:Lion", _DECOUPLED, None, "float32"),
+    ("numpy", f"{_HERE}.numpy_sound:AdamWInPlace", _ADAMW, None, "float32"),
+    ("numpy", f"{_HERE}.numpy_sound:RMSpropL2", "l2", None, "float32"),
+    ("tensorflow", "keras.optimizers:AdamW", _ADAMW_HAT, "eager", "float32"),
+    ("jax", "optax:adamw", _ADAMW, "eager", "float32"),
+)
+"""(framework, target, what is expected of it, path, dtype): how a step is executed, and in which precision."""
+
 
 def _rewritten() -> Iterator[Sound]:
     for framework, targets in _REWRITTEN.items():
@@ -125,8 +165,15 @@ def _libraries() -> Iterator[Sound]:
     for framework, rows in _LIBRARIES.items():
         for target, expectation, options in rows:
             shown = "".join(f"-{name}={value}" for name, value in options.items())
-            yield Sound(f"{framework}-{target.partition(':')[2]}{shown}", framework, target, expectation, options)
+            name, deep = f"{framework}-{target.partition(':')[2]}{shown}", target not in _OF_ONE_BASE_CLASS
+            yield Sound(name, framework, target, expectation, options, metamorphic=deep)
 
 
-SOUND = (*_without_fault(), *_rewritten(), *_libraries())
+def _executed() -> Iterator[Sound]:
+    for framework, target, expectation, path, dtype in _EXECUTED:
+        how = "-".join(word for word in (path, dtype) if word)
+        yield Sound(f"{framework}-{target.partition(':')[2]}-{how}", framework, target, expectation, {}, path, dtype)
+
+
+SOUND = (*_without_fault(), *_departed(), *_rewritten(), *_libraries(), *_executed())
 """Every sound optimizer."""

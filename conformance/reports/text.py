@@ -14,8 +14,8 @@ from rich.text import Text
 
 from ...adapters.text import escape_control
 from ..check import CheckReport
-from ..findings import SCHEDULE_WORDS
-from ..result import Check, ExitStatus, Finding, Match, Result, Severity
+from ..law_findings import SCHEDULE_WORDS
+from ..result import Check, ExitStatus, Finding, Match, ParameterResult, Result, Severity
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _MARKS = {
@@ -41,6 +41,8 @@ def print_check(console: Console, report: CheckReport, titles: Sequence[str], *,
     for title, result in pairs:
         if result.exit_status is not ExitStatus.AS_EXPECTED:
             _print_failure(console, title, result)
+            if verbose:
+                _print_output(console, result)
     _print_shared_findings(console, sound, verbose=verbose)
     console.print(_last_line(report), soft_wrap=True)
 
@@ -58,6 +60,7 @@ def print_audit(console: Console, result: Result, title: str, *, verbose: bool) 
     if verbose:
         console.print(_parameter_table(result))
         console.print(_rival_table(result))
+        _print_output(console, result)
     console.print(Text(f"rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
 
 
@@ -117,7 +120,15 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ("hyperparameters", _settings(result.hyperparameters)),
     ]
     if decay.law:
-        exponents = f"c = {_number(decay.factor)} * lr^{_number(decay.lr_exponent)} * wd^{_number(decay.wd_exponent)}"
+        factor, lr, wd = (
+            _measured(value, uncertainty)
+            for value, uncertainty in (
+                (decay.factor, decay.factor_uncertainty),
+                (decay.lr_exponent, decay.lr_exponent_uncertainty),
+                (decay.wd_exponent, decay.wd_exponent_uncertainty),
+            )
+        )
+        exponents = f"c = {factor} * lr^{lr} * wd^{wd}"
         schedule = SCHEDULE_WORDS[decay.follows_schedule]
         applied = f"on {decay.applied_to} theta, {decay.form}" if decay.applied_to else "on which theta cannot be told"
         facts.append(("decay", f"law {decay.law} ({exponents}), {schedule}; {applied}"))
@@ -138,6 +149,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     if separation.own_ratio is not None:
         facts.append(("own distance", f"{_number(separation.own_ratio)} of the bound"))
         facts.append(("nearest rival", _rival(result)))
+    facts += [("cannot tell", sentence) for sentence in result.cannot_tell]
     facts.append(("elements", f"{result.elements:,} compared, {match.undecidable} undecidable"))
     facts.append(("traces", ", ".join(f"{trace['name']} ({trace['sha256'][:12]})" for trace in result.traces)))
     return facts
@@ -176,6 +188,14 @@ def _print_failure(console: Console, title: str, result: Result) -> None:
         console.print(Text(f"  rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
 
 
+def _print_output(console: Console, result: Result) -> None:
+    """Print what the target itself has printed, escaped line by line."""
+    if result.output:
+        console.print(Text("  printed:", "dim"))
+        for line in result.output.splitlines():
+            console.print(Text(f"    {escape_control(line)}", "dim"), soft_wrap=True)
+
+
 def _print_shared_findings(console: Console, sound: Sequence[tuple[str, Result]], *, verbose: bool) -> None:
     """Print what was found in results that are as expected, each finding once with all targets that share it."""
     shared: dict[tuple[str, str], list[str]] = {}
@@ -211,7 +231,7 @@ def _parameter_table(result: Result) -> Table:
             Text(escape_control(parameter.name)),
             "x".join(map(str, parameter.shape)) or "scalar",
             str(parameter.verdict),
-            _number(parameter.coefficient[0]) if parameter.coefficient else _NOTHING,
+            _first_coefficient(parameter),
             _number(parameter.decoupling_ratio),
             _number(parameter.substitution_ratio),
         )
@@ -262,6 +282,19 @@ def _dtypes(report: CheckReport) -> str:
 def _settings(values: object) -> str:
     items = values.items() if hasattr(values, "items") else ()
     return ", ".join(f"{name}={value!r}" for name, value in items if value is not None) or "defaults"
+
+
+def _first_coefficient(parameter: ParameterResult) -> str:
+    if not parameter.coefficient:
+        return _NOTHING
+    return _measured(parameter.coefficient[0], next(iter(parameter.coefficient_uncertainty), None))
+
+
+def _measured(value: float | None, uncertainty: float | None) -> str:
+    """Return a figure with what rounding can have moved it by, where that is more than 1e-6 of it."""
+    if value is None or uncertainty is None or uncertainty <= max(1e-6 * abs(value), 1e-9):
+        return _number(value)
+    return f"{_number(value)}+-{uncertainty:.1g}"
 
 
 def _number(value: float | None) -> str:

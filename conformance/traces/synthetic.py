@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -54,6 +54,11 @@ def _jump(step: int, n_steps: int) -> float:
     return 1.0 if 2 * (step - 1) < n_steps else 0.1
 
 
+def _varied(step: int, n_steps: int) -> float:
+    """Another value in every step, neighbours at least a third apart, between 1/8 and 1."""
+    return (1.0, 0.5, 0.75, 0.25, 0.625, 0.125, 0.875, 0.375)[(step - 1) % 8]
+
+
 def _never(position: int, step: int) -> bool:
     return False
 
@@ -71,6 +76,8 @@ class Kind:
     makers: tuple[Maker, ...] = (_normal,)
     multiplier: Callable[[int, int], float] = _constant
     missing: Callable[[int, int], bool] = _never
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: DEFAULT_SHAPES)
+    n_steps: int = 20
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -81,6 +88,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "sign_changes": Kind("every coordinate changes sign in every step", (_sign_changes,)),
         "spikes": Kind("every fifth step is a million times as large", (_spikes,)),
         "schedule_jump": Kind("the learning rate falls to a tenth in the middle", multiplier=_jump),
+        "small": Kind(
+            "a small matrix and a vector, another learning rate in every step: enough to identify decay by",
+            multiplier=_varied,
+            shapes=MappingProxyType({"matrix": (6, 4), "vector": (5,)}),
+            n_steps=12,
+        ),
         "missing": Kind("every parameter is without a gradient in every third step", missing=_every_third),
         "mixed": Kind(
             "all of these, parameters taking turns",
@@ -101,11 +114,13 @@ def synthetic_trace(
     kind: str,
     *,
     seed: int = 0,
-    shapes: Mapping[str, tuple[int, ...]] = DEFAULT_SHAPES,
-    n_steps: int = 20,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    n_steps: int | None = None,
     dtype: str = "float64",
 ) -> MemoryTrace:
     """A trace of `kind` (a key of `KINDS`) over parameters of these `shapes`, stored as `dtype`.
+
+    Shapes and number of steps are the kind's own where they are None.
 
     The numbers are drawn in float64 from `numpy.random.Generator(PCG64(seed))`, theta_0 first and then step by
     step, and rounded to `dtype`: equal arguments give equal traces, and a shorter trace is the beginning of a
@@ -118,10 +133,12 @@ def synthetic_trace(
         close = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else "`optconform trace list` describes them."
         raise TraceError(source, f"the unknown kind '{printable(kind)}'", f"one of {', '.join(KINDS)}", hint)
+    rule = KINDS[kind]
+    shapes = rule.shapes if shapes is None else shapes
+    n_steps = rule.n_steps if n_steps is None else n_steps
     for what, value in (("n_steps", n_steps), ("seed", seed)):
         if value < 0:
             raise TraceError(source, f"{what}={value}", "a number >= 0", f"Give another {what}.")
-    rule = KINDS[kind]
     parameters = tuple(Parameter(name, tuple(shape), dtype) for name, shape in shapes.items())
     check_parameters(parameters, source)
     rng = np.random.Generator(np.random.PCG64(seed))

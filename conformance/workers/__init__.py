@@ -1,1 +1,1 @@
-"""Worker processes: each target runs apart, with a time limit, a memory limit and its output captured."""
+"""Audits in processes of their own: each with a limit on time and memory, its output captured, none left behind."""

@@ -1,8 +1,7 @@
-"""Tables that are made from the package's own: codes, planted faults, sound optimizers, platforms."""
+"""Tables that are made from the package's own: codes, platforms."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,11 +10,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from optconform.conformance.codes import CODES
-from optconform.conformance.faults.sound import SOUND
-from optconform.conformance.faults.table import PLANTED
 from optconform.reference.platforms import PLATFORMS
-
-FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
 
 
 class _Table(Directive):
@@ -49,34 +44,6 @@ class RuleTable(_Table):
         return [(row.code, row.name, str(row.severity), row.fires_when) for row in CODES.values()]
 
 
-class FaultTable(_Table):
-    """Every planted fault: in how many optimizers of each framework, and the code that must name it."""
-
-    headings = ("fault", "code", *FRAMEWORKS)
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """One row a fault, and the sums."""
-        faults = dict.fromkeys((row.description, row.code) for row in PLANTED)
-        found = Counter((row.description, row.code, row.framework) for row in PLANTED)
-        rows = [
-            (description, code, *(str(found[description, code, name] or "") for name in FRAMEWORKS))
-            for description, code in faults
-        ]
-        in_all = Counter(row.framework for row in PLANTED)
-        sums = (str(in_all[name]) for name in FRAMEWORKS)
-        return [*rows, ("all", "", *sums)]
-
-
-class SoundTable(_Table):
-    """Every sound optimizer."""
-
-    headings = ("optimizer", "framework", "expected")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """One row an optimizer."""
-        return [(row.name, row.framework, row.expectation) for row in SOUND]
-
-
 class PlatformTable(_Table):
     """Every platform that a bound can be for."""
 
@@ -99,7 +66,5 @@ class PlatformTable(_Table):
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("rule-table", RuleTable)
-    app.add_directive("fault-table", FaultTable)
-    app.add_directive("sound-table", SoundTable)
     app.add_directive("platform-table", PlatformTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

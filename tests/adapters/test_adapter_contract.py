@@ -41,7 +41,7 @@ class Case:
 CASES = [
     Case("numpy", "optconform.adapters.numpy_optimizers:AdamW", "default"),
     Case("numpy", "optconform.adapters.numpy_optimizers:SGDW", "default", count_matters=False),
-    *(Case("torch", "torch.optim:AdamW", path) for path in ("default", "loop", "foreach", "fused")),
+    *(Case("torch", "torch.optim:AdamW", path) for path in ("default", "loop", "foreach", "fused", "tensor-lr")),
     Case("torch", "torch.optim:SGD", "default", decoupled=False, count_matters=False, set={"momentum": 0.9}),
     *(Case("tensorflow", "keras.optimizers:AdamW", path) for path in ("eager", "function", "compiled")),
     Case("tensorflow", "keras.optimizers:SGD", "eager", count_matters=False, set={"momentum": 0.9}, buffer="momentums"),
@@ -102,6 +102,8 @@ def test_adapter_describes_itself(case):
     adapter = load_adapter(case.framework)
     assert adapter.framework == case.framework
     assert case.path in adapter.paths
+    assert set(adapter.compiled_paths) < set(adapter.paths)
+    assert adapter.paths[0] not in adapter.compiled_paths
     assert adapter.devices()[0] == "cpu"
     assert adapter.versions()["numpy"] == np.__version__
     assert all(version[0].isdigit() for version in adapter.versions().values())

@@ -42,13 +42,13 @@ VERDICTS_OF_THE_ZOO = {
     "Growing": "other",
     "Sign": "other",
     "Constant": "other",
-    "GradientNorm": "other",
-    "ThetaNorm": "other",
+    "GradientNorm": "preconditioned",
+    "ThetaNorm": "preconditioned",
     "LargeOnly": "other",
-    "Preconditioned": "other",
+    "Preconditioned": "preconditioned",
     "EveryOtherStep": "other",
-    "RootLr": "other",
-    "Lamb": "other",
+    "RootLr": "decoupled",
+    "Lamb": "preconditioned",
     "SkipsBias": "mixed",
 }
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from optconform.conformance.expectation import Expectation, InvalidExpectation, parse_expectation
 from optconform.conformance.result import Verdict
 
-VERDICTS = [str(verdict) for verdict in Verdict if verdict is not Verdict.ERROR] + ["any"]
+VERDICTS = [str(verdict) for verdict in Verdict if verdict not in (Verdict.ERROR, Verdict.EXCLUDED)] + ["any"]
 AXES = {
     "law": ["lr*wd", "schedule*wd", "wd", "other"],
     "order": ["previous", "updated", "either"],

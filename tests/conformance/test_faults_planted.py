@@ -1,6 +1,5 @@
 """Every planted fault is named, by the right code and by no other, and goes away with the fault."""
 
-import functools
 from collections import Counter
 from dataclasses import replace
 
@@ -9,20 +8,32 @@ import pytest
 from optconform.adapters.frameworks import FRAMEWORKS, missing_imports
 from optconform.conformance.codes import CODES
 from optconform.conformance.faults.departures import DEPARTURES, departure
-from optconform.conformance.faults.judge import false_alarms, misjudged_fault, run_planted, run_without_fault
+from optconform.conformance.faults.families import FAMILIES
+from optconform.conformance.faults.judge import (
+    false_alarms,
+    is_sound_form,
+    misjudged_fault,
+    run_planted,
+    run_without_fault,
+)
+from optconform.conformance.faults.sound import SOUND
 from optconform.conformance.faults.table import PLANTED
+from optconform.conformance.metamorphic import running
+from optconform.conformance.metamorphic.table import CHECKS
 from optconform.conformance.result import ExitStatus, Severity
 
-OUTSIDE_THE_COLLECTION = {
-    "OC901": "about a target that cannot be built",
-    "OC902": "about a target that raises while stepping",
-    "OC905": "about traces",
-}
-"""Code -> why no optimizer is planted for it."""
+SOUND_DEPARTURES = {"cautious"}
+OUT_OF_SCOPE = {"OC501", "OC502", "OC503"}
+"""Codes of the gate, which no optimizer fires."""
 
 
 def by_framework(rows):
     return [pytest.param(row, marks=getattr(pytest.mark, row.framework), id=row.name) for row in rows]
+
+
+def first_of(rows, key):
+    """The first row of each value of `key`."""
+    return list({key(row): row for row in reversed(rows)}.values())[::-1]
 
 
 @pytest.fixture
@@ -38,40 +49,36 @@ def test_fault_is_named(row):
     assert misjudged_fault(row, run_planted(row)) == []
 
 
-def as_sound(row):
-    """What its audit without the fault depends on."""
-    return row.target, row.sound_options, row.expectation, row.dtype
-
-
-@functools.cache
-def without_fault(name):
-    """The audit of a row without its fault, shared by the rows that have it in common."""
-    return run_without_fault(next(row for row in PLANTED if row.name == name))
+ALONE = [
+    row for row in PLANTED if row.sound_options is not None and not any(is_sound_form(sound, row) for sound in SOUND)
+]
+"""Faults whose sound form is no row of `SOUND`, where it is run."""
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("row", by_framework(row for row in PLANTED if row.sound_options is not None))
+@pytest.mark.parametrize("row", by_framework(ALONE))
 def test_fault_goes_away_without_it(row):
-    same = next(other for other in PLANTED if as_sound(other) == as_sound(row))
-    result = without_fault(same.name)
+    result = run_without_fault(row)
     assert false_alarms(row.target, result) == []
     assert (row.code, row.severity) not in {(finding.rule, finding.severity) for finding in result.findings}
 
 
-def test_every_code_about_optimizers_is_planted():
-    planted = {row.code for row in PLANTED}
-    assert planted | OUTSIDE_THE_COLLECTION.keys() == CODES.keys()
-    assert not planted & OUTSIDE_THE_COLLECTION.keys()
+def test_every_code_is_planted():
+    assert {row.code for row in PLANTED} == CODES.keys() - OUT_OF_SCOPE
 
 
-def test_every_departure_is_planted_in_every_framework():
-    planted = Counter((row.framework, row.options.get("fault")) for row in PLANTED)
-    assert not [(framework, fault) for framework in FRAMEWORKS for fault in DEPARTURES if not planted[framework, fault]]
+def test_every_departure_is_planted_and_every_rule_departed_from():
+    planted = Counter(row.options.get("fault") for row in PLANTED)
+    assert DEPARTURES.keys() - planted.keys() == SOUND_DEPARTURES
+    assert {family.name for family in FAMILIES} == {"adamw", "sgdw", "lion", "rmsprop", "trust"}
+    for framework in FRAMEWORKS:
+        names = [row.name for row in PLANTED if row.framework == framework]
+        assert all(any(f"{framework}-{family.name}-" in name for name in names) for family in FAMILIES)
 
 
-def test_rows_are_distinct():
-    assert len({row.name for row in PLANTED}) == len(PLANTED)
-    assert min(Counter(row.framework for row in PLANTED).values()) >= 30
+def test_rows_are_distinct_and_enough():
+    assert len({row.name for row in PLANTED}) == len(PLANTED) >= 80
+    assert min(Counter(row.framework for row in PLANTED).values()) >= 35
 
 
 def test_unknown_fault_is_refused():
@@ -101,3 +108,22 @@ def test_the_judge_of_the_collection_can_fail():
     (status,) = misjudged_fault(replace(row, exit_status=ExitStatus.AS_EXPECTED), result)
     assert "exit status 1, expected 0" in status
     assert len(false_alarms(row.name, result)) == 2
+
+
+PLANTED_FOR_A_CHECK = first_of(
+    [row for row in PLANTED if row.code in {check.code for check in CHECKS} and row.timeout is None],
+    lambda row: row.code,
+)
+
+
+def test_every_metamorphic_check_has_a_fault():
+    assert {row.code for row in PLANTED_FOR_A_CHECK} == {check.code for check in CHECKS}
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("row", by_framework(row for row in PLANTED_FOR_A_CHECK if row.code != "OC409"))
+def test_without_its_check_a_fault_is_missed(row, monkeypatch):
+    """OC409 is left out: the paired runs find NaN too."""
+    dumb = tuple(replace(check, run=lambda setting: iter(())) if check.code == row.code else check for check in CHECKS)
+    monkeypatch.setattr(running, "CHECKS", dumb)
+    assert f"{row.name}: {row.code} did not fire" in "".join(misjudged_fault(row, run_planted(row)))

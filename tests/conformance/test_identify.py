@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from optconform.conformance.identify import Evidence, kind_of_decay
+from optconform.conformance.evidence import Evidence
+from optconform.conformance.identify import kind_of_decay
 from optconform.conformance.pairing import paired_steps, parameter_use
 from optconform.conformance.result import Verdict
 from optconform.conformance.subject import initial_parameters

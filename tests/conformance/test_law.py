@@ -2,6 +2,7 @@
 
 import pytest
 
+from optconform.conformance.api import make_subject
 from optconform.conformance.audit import audit
 from optconform.conformance.expectation import parse_expectation
 
@@ -40,19 +41,48 @@ def test_each_law_is_found(found, zoo, name, law, exponents, factor, follows, fo
     assert (decay.form, decay.applied_to) == (form, applied_to)
 
 
-def test_an_exponent_that_is_no_integer_is_shown_as_it_is(found, zoo):
+def test_an_exponent_of_a_half_is_found_like_an_integer(found, zoo):
     class HalfPower(zoo.Plain):
         def decay(self, name, theta, grad, lr):
             return lr * self.weight_decay**0.5 * theta
 
     decay = found(HalfPower).decay
+    assert (decay.law, decay.form, decay.factor) == ("other", "explicit", 1.0)
+    assert (decay.lr_exponent, decay.wd_exponent) == (1.0, 0.5)
+
+
+def test_any_other_exponent_is_shown_as_it_is(found, zoo):
+    class Power(zoo.Plain):
+        def decay(self, name, theta, grad, lr):
+            return lr * self.weight_decay**0.3 * theta
+
+    decay = found(Power).decay
     assert (decay.law, decay.form, decay.factor) == ("other", "other", None)
-    assert decay.wd_exponent == pytest.approx(0.5, abs=1e-9)
-    assert decay.lr_exponent == pytest.approx(1.0, abs=1e-9)
+    assert abs(decay.wd_exponent - 0.3) <= decay.wd_exponent_uncertainty < 1e-9
+    assert abs(decay.lr_exponent - 1.0) <= decay.lr_exponent_uncertainty < 1e-9
 
 
-def test_a_decay_in_the_root_of_the_learning_rate_is_no_decoupled_decay(found, zoo):
-    assert found(zoo.RootLr).verdict == "other"
+def test_a_decay_in_the_root_of_the_learning_rate_has_its_exponent(found, zoo):
+    result = found(zoo.RootLr)
+    assert (result.verdict, result.decay.law, result.decay.lr_exponent) == ("decoupled", "other", 0.5)
+    assert result.decay.follows_schedule is None
+
+
+@pytest.mark.parametrize("name", ["Plain", "Tripled", "Proximal", "Twice", "ScheduleWd"])
+@pytest.mark.parametrize(("dtype", "most"), [("float64", 1e-10), ("float32", 0.1)])
+def test_every_figure_has_its_uncertainty(zoo, small_trace, name, dtype, most):
+    subject = make_subject(getattr(zoo, name), framework="numpy", dtype=dtype)
+    result = audit(subject, [small_trace], parse_expectation("any"))
+    decay, factor = result.decay, 3.0 if name == "Tripled" else 1.0
+    assert abs(decay.factor - factor) <= decay.factor_uncertainty < most
+    assert 0.0 <= decay.lr_exponent_uncertainty < most
+    assert 0.0 <= decay.wd_exponent_uncertainty < most
+    for parameter in result.parameters:
+        assert len(parameter.coefficient) == len(parameter.coefficient_uncertainty) == parameter.steps
+        assert all(
+            0.0 < error < abs(c)
+            for c, error in zip(parameter.coefficient, parameter.coefficient_uncertainty, strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -134,4 +164,7 @@ def test_a_decay_that_is_no_multiple_of_theta_elsewhere_has_no_law(subject_of, z
     result = audit(subject_of(OnlyAtTheProbe), [make_trace()], parse_expectation("any"))
     assert (result.verdict, result.decay.applied_to, result.decay.law) == ("decoupled", "previous", None)
     law = next(finding for finding in result.findings if finding.rule == "OC201")
-    assert (law.severity, "no multiple of theta" in law.message) == ("warning", True)
+    assert (law.severity, law.message) == (
+        "warning",
+        "the law cannot be found: at lr=0.025, weight_decay=0.5 decay is no multiple of theta",
+    )

@@ -11,6 +11,7 @@ from referencing import Registry, Resource
 from optconform.conformance.audit import audit
 from optconform.conformance.check import CheckReport
 from optconform.conformance.expectation import parse_expectation
+from optconform.conformance.result import Result
 
 AUDIT, CHECK = (
     json.loads(resources.files("optconform.conformance").joinpath(f"schema/{name}-1.schema.json").read_text("utf-8"))
@@ -65,7 +66,9 @@ def test_the_schemas_are_valid_themselves(schema):
 def test_every_sort_of_result_is_valid(results):
     verdicts = set()
     for result in results.values():
-        validate(result.to_json())
+        document = json.loads(json.dumps(result.to_json()))
+        validate(document)
+        assert Result.from_json(document).to_json() == document
         verdicts.add(str(result.verdict))
     assert verdicts >= {"decoupled", "l2", "none", "inconclusive", "error", "mixed"}
     validate(CheckReport(tuple(results.values()), ("torch",)).to_json(), CHECK)

@@ -1,12 +1,13 @@
-"""Sound optimizers, however unusual, raise no error."""
+"""Sound optimizers, however unusual, raise no error; and none of the findings that a fault planted in them raises."""
 
 from collections import Counter
 
 import pytest
 
 from optconform.adapters.frameworks import FRAMEWORKS, missing_imports
-from optconform.conformance.faults.judge import false_alarms, run_sound
+from optconform.conformance.faults.judge import false_alarms, is_sound_form, run_sound
 from optconform.conformance.faults.sound import SOUND
+from optconform.conformance.faults.table import PLANTED
 
 
 @pytest.mark.parametrize(
@@ -16,9 +17,12 @@ def test_no_error_fires(row):
     absent = missing_imports(FRAMEWORKS[row.framework])
     if absent:
         pytest.skip(f"not installed: {', '.join(absent)}")
-    assert false_alarms(row.name, run_sound(row)) == []
+    result = run_sound(row)
+    assert false_alarms(row.name, result) == []
+    fired = {(finding.rule, finding.severity) for finding in result.findings}
+    assert not {(fault.code, fault.severity) for fault in PLANTED if is_sound_form(row, fault)} & fired
 
 
-def test_rows_are_distinct():
-    assert len({row.name for row in SOUND}) == len(SOUND)
+def test_rows_are_distinct_and_enough():
+    assert len({row.name for row in SOUND}) == len(SOUND) >= 60
     assert Counter(row.framework for row in SOUND).keys() == FRAMEWORKS.keys()

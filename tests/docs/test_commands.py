@@ -22,8 +22,11 @@ RUN_ELSEWHERE = {
     "python benchmarks/": "tests/benchmarks runs the scripts on small sizes",
 }
 """Start of a command -> where it is run instead."""
-CHECKED_ELSEWHERE = "optconform check"
-"""Takes minutes; test_readme_output.py runs it and looks at what it prints."""
+CHECKED_ELSEWHERE = {
+    "optconform check": "test_readme_output.py runs it and looks at what it prints",
+    "optconform doctor --self-test": "tests/conformance runs every row of the collection, and the command on a few",
+}
+"""Commands that take minutes -> where they are run instead."""
 FRAMEWORK_OF = {"torch": "torch", "keras": "tensorflow", "optax": "jax"}
 
 
@@ -48,7 +51,7 @@ def commands() -> list[Command]:
 def own_commands() -> list[object]:
     items = []
     for number, command in enumerate(c for c in commands() if c.line.startswith("optconform ")):
-        if command.line == CHECKED_ELSEWHERE:
+        if command.line in CHECKED_ELSEWHERE:
             continue
         marks = [getattr(pytest.mark, FRAMEWORK_OF[name]) for name in FRAMEWORK_OF if name in command.line]
         items.append(pytest.param(command, id=f"{number}-{command.line}", marks=marks))

@@ -1,0 +1,58 @@
+"""Between NumPy arrays on the host and PyTorch tensors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from .arrays import host_dtype
+from .protocol import Array, SparseRows
+
+
+def to_tensor(array: Array) -> Any:
+    """Return a tensor over the same memory. bfloat16, unknown to `from_numpy`, passes as 16-bit integers."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def to_array(tensor: Any) -> Array:
+    """Return a copy on the host, in the tensor's own dtype and shape."""
+    host = tensor.detach().cpu().contiguous()
+    if host.dtype is torch.bfloat16:
+        return np.array(host.view(torch.int16).numpy()).view(host_dtype("bfloat16"))
+    return np.array(host.numpy())
+
+
+def to_sparse(rows: SparseRows, dtype: str) -> Any:
+    """Return a sparse COO tensor of `dtype` with one sparse dimension, as an embedding's backward pass makes them."""
+    values = to_tensor(np.array(rows.values, dtype=host_dtype(dtype), order="C"))
+    indices = torch.from_numpy(np.array(rows.indices, dtype=np.int64)).unsqueeze(0)
+    return torch.sparse_coo_tensor(indices, values, rows.shape, check_invariants=True)
+
+
+@contextmanager
+def without_sparse_notice() -> Iterator[None]:
+    """Leave out the notice that torch gives once where its own optimizers make a sparse tensor in a step."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled", UserWarning)
+        yield
+
+
+def state_array(value: Any) -> Array | None:
+    """Return a dense tensor or a number of the state as an array, None for anything else."""
+    if isinstance(value, torch.Tensor) and value.layout is torch.strided:
+        return to_array(value)
+    return np.asarray(value) if isinstance(value, bool | int | float) else None
+
+
+def plain_value(value: Any) -> Any:
+    """Return a one-element tensor as the number it holds, a tuple element by element, all else as it is."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return value.item()
+    return tuple(map(plain_value, value)) if isinstance(value, tuple | list) else value

@@ -1,0 +1,106 @@
+"""`optconform survey`: every optimizer that libraries export."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import target_output_aside
+
+if TYPE_CHECKING:
+    from ..survey import Runner, Surveyed
+    from ..survey_exports import Library
+
+_TIMEOUT = 120.0
+"""Seconds for one optimizer: a hundred times what the slowest of 300 took."""
+
+
+@click.command()
+@click.argument("libraries", metavar="LIBRARY...", nargs=-1, required=True)
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Optimizers audited at once; all cores.")
+@click.option("--cache", type=click.Path(file_okay=False), metavar="DIR", help="Where finished results are kept.")
+@click.option("--trace", "trace_names", multiple=True, metavar="NAME|PATH", help="Trace to replay.  [synthetic:small]")
+@click.option(
+    "--timeout", default=_TIMEOUT, show_default=True, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS"
+)
+@click.option("--metamorphic", is_flag=True, help="Compare ways of using it too, as audit does: four times the work.")
+@click.option(
+    "--format", "output_format", type=click.Choice(("text", "json", "markdown")), default="text", show_default=True
+)
+@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the result there instead.")
+def survey(
+    libraries: tuple[str, ...],
+    jobs: int | None,
+    cache: str | None,
+    trace_names: tuple[str, ...],
+    timeout: float,
+    metamorphic: bool,
+    output_format: str,
+    output: str | None,
+) -> int:
+    """Audit every optimizer that each LIBRARY exports, and expect nothing of it.
+
+    LIBRARY is a module such as torch.optim, keras.optimizers, optax or pytorch_optimizer. A survey that was
+    stopped goes on where it was: finished results are kept in --cache (by default in the user's cache folder) until
+    a version, the trace or this package changes. The exit status is 3 where a library or an optimizer could not run.
+    """
+    from pathlib import Path
+
+    from ..api import open_traces
+    from ..metamorphic.running import Depth
+    from ..reports.output import emit
+    from ..reports.progress import Bar
+    from ..reports.render import write_json, write_text
+    from ..reports.survey import markdown_of, print_survey
+    from ..survey import DEFAULT_TRACE, entries_of, run_survey, survey_report
+    from ..survey_cache import Cache, default_folder
+
+    store = Cache(Path(cache) if cache is not None else default_folder())
+    store.prepare()
+    names = trace_names or (DEFAULT_TRACE,)
+    traces = open_traces(names)
+    jobs = jobs or os.cpu_count() or 1
+    found = _found(tuple(dict.fromkeys(libraries)), jobs)
+    entries = entries_of(found)
+    runner = _runner(names, jobs, timeout)
+    depth = Depth() if metamorphic else None
+    surveyed: list[Surveyed] = []
+    with target_output_aside(), Bar([entry.library.name for entry in entries]) as bar:
+        finished = run_survey(entries, traces, store, runner, {"timeout": timeout}, depth)
+        surveyed.extend(bar.each(finished))
+    kept = sum(each.kept for each in surveyed)
+    if kept:
+        click.echo(f"{kept} of {len(surveyed)} results were there already, in {store.folder}", err=True)
+    report = survey_report(found, surveyed)
+    if output_format == "json":
+        write_json(report.to_json(), output)
+    elif output_format == "markdown":
+        emit(markdown_of(report), output)
+    else:
+        write_text(lambda console: print_survey(console, report), output)
+    return int(report.exit_status)
+
+
+def _found(libraries: tuple[str, ...], jobs: int) -> list[Library]:
+    """Return what the libraries export, each imported by a process of its own; say at once which are not there."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ..reports.progress import Bar
+    from ..survey_exports import exports_of
+
+    with Bar([f"importing {library}" for library in libraries]) as bar, ThreadPoolExecutor(jobs) as threads:
+        found = list(bar.each(threads.map(exports_of, libraries)))
+    for library in found:
+        if library.problem is not None:
+            click.echo(f"not surveyed: {library.name}: {library.problem}", err=True)
+    return found
+
+
+def _runner(trace_names: tuple[str, ...], jobs: int, timeout: float) -> Runner:
+    """Return what runs a plan in worker processes, `jobs` at a time."""
+    from ..workers.limits import Limits
+    from ..workers.pool import run_isolated
+
+    return lambda plan: run_isolated(plan, trace_names, limits=Limits(timeout=timeout), workers=jobs, keep_going=True)

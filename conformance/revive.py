@@ -1,0 +1,47 @@
+"""Frozen dataclasses from their JSON form, by the types of their fields."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, cast
+
+
+def revive(kind: Any, value: Any) -> Any:
+    """Return `value`, which JSON has brought, as `kind`: a dataclass, an enum, a tuple, a mapping or a plain type.
+
+    Fields that the document lacks keep their defaults; those that the dataclass lacks are left out. A number
+    that JSON could not hold, such as `"inf"`, becomes that number where one is expected. Raises `TypeError` or
+    `ValueError` for a document of another shape.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return revive(next(each for each in arguments if each is not type(None)), value)
+    if is_dataclass(kind):
+        return _dataclass(cast(type, kind), value)
+    if origin is tuple:
+        return tuple(revive(arguments[0], item) for item in _expect(value, Sequence))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: revive(arguments[1], item) for key, item in _expect(value, Mapping).items()}
+    if kind is float or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return kind(value)
+    return value if kind is Any else _expect(value, kind)
+
+
+def _dataclass(kind: type, value: Any) -> Any:
+    hints = typing.get_type_hints(kind)
+    given = _expect(value, Mapping)
+    return kind(
+        **{item.name: revive(hints[item.name], given[item.name]) for item in fields(kind) if item.name in given}
+    )
+
+
+def _expect(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, str) and kind is Sequence):
+        raise TypeError(f"{value!r} is {type(value).__name__}, expected {kind.__name__}")
+    return value

@@ -1,0 +1,17 @@
+"""pytorch_optimizer 4.1.0: several optimizers add weight_decay * theta to the caller's own gradients.
+
+Whoever accumulates gradients over steps, logs them, or hands the parameters to two optimizers gets the decay with them.
+torch.optim leaves them as they are. Found as OC404 mutated-gradient: optconform audit pytorch_optimizer:AdaMax
+"""
+
+import pytorch_optimizer
+import torch
+
+NAMES = ("ADOPT", "AccSGD", "AdEMAMix", "AdaDelta", "AdaMax", "AdaSmooth", "AggMo", "DualAdam", "MADGRAD")
+
+for optimizer_class in (torch.optim.Adam, *(getattr(pytorch_optimizer, name) for name in NAMES)):
+    theta = torch.nn.Parameter(torch.full((2, 2), 3.0))
+    optimizer = optimizer_class([theta], lr=0.1, weight_decay=0.5)
+    theta.grad = torch.ones(2, 2)
+    optimizer.step()
+    print(f"{optimizer_class.__name__:10} gradient 1.0 after the step: {theta.grad[0, 0].item():.4g}")
