@@ -125,6 +125,7 @@ class KerasOptimizer:
         self._spec = escape_control(target.spec)
         self._device = device
         self._decay_names = sorted(names_of(target, "weight_decay"))
+        self._asked_decay = arguments.get(own_name(target, "weight_decay") or "")
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update, or one micro-step. Raises `StepFailed` where it raises."""
@@ -142,8 +143,8 @@ class KerasOptimizer:
     def set_weight_decay(self, value: float) -> None:
         """Set the attribute `weight_decay`, which Keras reads anew in every eager step.
 
-        Raises `NotSupported` where the optimizer has no such attribute, and where it is a plain number that a
-        `tf.function` took over when it was traced: the change would reach no step.
+        Raises `NotSupported` where the optimizer has no such attribute or keeps the decay elsewhere, and where it is
+        a plain number that a `tf.function` took over when it was traced: the change would reach no step.
         """
         for one in self._lists:
             name = next((name for name in self._decay_names if hasattr(one.optimizer, name)), None)
@@ -152,6 +153,11 @@ class KerasOptimizer:
                     f"{self._spec} has no attribute {' or '.join(self._decay_names)} to change weight decay by."
                 )
             holder = getattr(one.optimizer, name)
+            if holder is None and self._asked_decay is not None:  # to set it would add Keras's decay to its own
+                raise NotSupported(
+                    f"{self._spec} was given weight decay {self._asked_decay!r}, but its attribute {name} holds None: "
+                    "it keeps the value elsewhere."
+                )
             if one.traced and not is_variable(holder):
                 raise NotSupported(
                     f"{self._spec} holds {name} as a plain number, which tf.function took over when it traced the "

@@ -240,6 +240,22 @@ def test_decay_in_a_variable_can_be_changed_anywhere(path, parameters, gradients
     assert_same(run(optimizer, gradients[1:2]), run(undecayed, gradients[1:2]))
 
 
+def test_decay_kept_elsewhere_cannot_be_changed(parameters):
+    class Elsewhere(keras.optimizers.SGD):
+        def __init__(self, learning_rate=0.1, weight_decay=0.0):
+            super().__init__(learning_rate)
+            self.shrinkage = weight_decay
+
+    with pytest.raises(NotSupported, match=r"was given weight decay 0\.25, but its attribute weight_decay holds None"):
+        build(Elsewhere, parameters).set_weight_decay(0.5)
+
+
+def test_decay_that_was_off_can_be_turned_on(parameters, gradients):
+    optimizer = build("Adam", parameters, weight_decay=None)
+    optimizer.set_weight_decay(0.25)
+    assert_same(run(optimizer, gradients[:1]), run(build("Adam", parameters), gradients[:1]))
+
+
 def test_optimizer_without_the_attribute_cannot_change_decay(parameters):
     class Renames(keras.optimizers.SGD):
         def __delattr__(self, name):

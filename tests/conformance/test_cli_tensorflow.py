@@ -23,7 +23,8 @@ class Base(keras.optimizers.Optimizer):
 class Decoupled(Base):
     def update_step(self, gradient, variable, learning_rate):
         lr = keras.ops.cast(learning_rate, variable.dtype)
-        self.assign_sub(variable, lr * keras.ops.tanh(gradient) + lr * self.decay * variable)
+        decay = self.decay if self._use_weight_decay(variable) else 0.0
+        self.assign_sub(variable, lr * keras.ops.tanh(gradient) + lr * decay * variable)
 
 class Coupled(Base):
     def update_step(self, gradient, variable, learning_rate):

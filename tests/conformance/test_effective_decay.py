@@ -228,7 +228,7 @@ class TestWhereItIsMeasured:
         left = left_of_decay(subject, Verdict.DECOUPLED, evidence, LR_WD, Match())
         assert (left.trace, left.elements) == ("excluding", 17)
 
-    @pytest.mark.parametrize("verdict", set(Verdict) - DECAYING)
+    @pytest.mark.parametrize("verdict", sorted(set(Verdict) - DECAYING))
     def test_other_verdicts_have_none(self, subject, evidence, verdict):
         assert left_of_decay(subject, verdict, evidence, LR_WD, Match()) is None
 
