@@ -8,11 +8,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .errors import MissingFramework, TargetError
-from .protocol import Adapter
 from .text import describe_error
+
+if TYPE_CHECKING:
+    from .protocol import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def load_adapter(name: str) -> Adapter:
         raise
     except Exception as error:
         raise not_installed(framework, f"importing it raised {describe_error(error)}") from error
-    return cast(Adapter, getattr(module, framework.adapter_class)())
+    return cast("Adapter", getattr(module, framework.adapter_class)())
 
 
 def _is_findable(name: str) -> bool:

@@ -4,7 +4,7 @@ Only modules that are loaded already are looked at, and what one of them adds be
 importing a framework sets flags and handlers of its own. Not counted either, because sound optimizers do it:
 
 - drawing from a global random generator. Re-seeding it, or setting it back, is counted: the state of Python's and
-  NumPy's must be reached from the old one by drawing at most `DRAWS` numbers, and `torch.initial_seed()` must stay.
+  NumPy's must be reached from the old one by drawing at most `random_generators.DRAWS` numbers, and `torch.initial_seed()` must stay.
   Seeding PyTorch with the seed that it has already cannot be seen.
 - filters for the warnings of one library, `TORCHINDUCTOR_*` variables and a raised recursion limit: PyTorch's first
   step imports its compiler, which brings the first two, and the compiler's first use the third.
@@ -17,7 +17,6 @@ import gc
 import locale
 import logging
 import os
-import random
 import signal
 import sys
 import warnings
@@ -26,47 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .frameworks import FRAMEWORKS
+from .random_generators import Twister, twister_of_numpy, twister_of_python
 from .text import escape_control
 
-_WORDS = 624
-"""Words of a Mersenne Twister's state, all of which are renewed at once."""
-_AT_ONCE = 64
-"""States to be compared at once: 320 kB."""
-DRAWS = _WORDS * _AT_ONCE * 64
-"""Numbers of 32 bits, 2.6 million, that may have been drawn between two looks; to exclude it takes 10 ms."""
-
 _OWN_VARIABLES = ("TORCHINDUCTOR_", "_TORCHINDUCTOR_")
-
-
-@dataclass(frozen=True, slots=True)
-class Twister:
-    """State of a Mersenne Twister, which Python's and NumPy's global generators are."""
-
-    key: NDArray[np.uint32]
-    """624 words."""
-    position: int
-    """How many of them have been used."""
-
-    def reaches(self, later: Twister) -> bool:
-        """Return whether drawing at most `DRAWS` numbers leads from this state to `later`."""
-        if np.array_equal(self.key, later.key):
-            return later.position >= self.position
-        target = self._words(later.key, 0).random_raw(_WORDS)
-        ahead = self._words(self.key, _WORDS)
-        return any(
-            bool((ahead.random_raw(_WORDS * _AT_ONCE).reshape(_AT_ONCE, _WORDS) == target).all(axis=1).any())
-            for _ in range(DRAWS // (_WORDS * _AT_ONCE))
-        )
-
-    @staticmethod
-    def _words(key: NDArray[np.uint32], position: int) -> np.random.MT19937:
-        generator = np.random.MT19937()
-        generator.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": position}}
-        return generator
 
 
 def differences(old: Any, new: Any) -> list[str]:
@@ -95,18 +58,6 @@ def _names_alone(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 def _lowered(old: int, new: int) -> list[str]:
     return differences(old, new) if new < old else []
-
-
-def _python_generator(_: Any) -> Twister:
-    words = random.getstate()[1]
-    return Twister(np.array(words[:-1], dtype=np.uint32), words[-1])
-
-
-def _numpy_generator(numpy: Any) -> Twister | str:
-    state = numpy.random.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937":  # exchanged through set_bit_generator
-        return str(state["bit_generator"])
-    return Twister(np.array(state["state"]["key"], dtype=np.uint32), int(state["state"]["pos"]))
 
 
 def _environment(_: Any) -> dict[str, str]:
@@ -145,7 +96,7 @@ class Item:
 
 
 ITEMS: tuple[Item, ...] = (
-    Item("sys", "random state of Python", _python_generator, _reseeded),
+    Item("sys", "random state of Python", lambda _: twister_of_python(), _reseeded),
     Item("sys", "working directory", lambda _: str(Path.cwd())),
     Item("sys", "environment variable", _environment, _names_alone),
     Item("sys", "warning filters", _general_filters),
@@ -156,7 +107,7 @@ ITEMS: tuple[Item, ...] = (
     Item("sys", "exception hook", lambda sys: sys.excepthook),
     Item("sys", "garbage collection", lambda _: gc.isenabled()),
     Item("sys", "disabled log level", lambda _: logging.root.manager.disable),
-    Item("numpy", "random state of NumPy", _numpy_generator, _reseeded),
+    Item("numpy", "random state of NumPy", lambda _: twister_of_numpy(), _reseeded),
     Item("numpy", "NumPy error handling", lambda numpy: numpy.geterr()),
     Item("numpy", "NumPy print option", lambda numpy: numpy.get_printoptions()),
     Item("numpy", "denormal numbers kept", lambda numpy: bool((numpy.full(8, 5e-324) * numpy.ones(8)).all())),

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import checked, chosen, shapes_of
+from .arrays import chosen, present, shapes_of
 from .devices import resolve_device
 from .errors import BuildFailed, NotSupported, UnknownOption, foreign_code
 from .layouts import accumulation_options, copies_in, dtypes_of, lists_of
 from .numpy_object import NumPyObject, ObjectSnapshot
 from .options import constructor_arguments, held_values, lacking_hint, names_of, signature_of, without_unaccepted_lr
-from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, SparseRows, Target
+from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .text import escape_control
 
 EXCLUSION_OPTIONS = ("exclude_from_weight_decay", "exclude_from_decay", "undecayed", "no_decay")
@@ -104,15 +104,14 @@ class NumPyOptimizer:
         self._shapes = shapes_of(self.read_parameters())
 
     def step(self, gradients: Gradients, lr: float) -> None:
-        """Apply one update. Raises `StepFailed` where it raises or does not return every parameter."""
-        found = checked(gradients, self._shapes)
-        dense: dict[str, Array] = {}
-        for name, gradient in found.items():
-            if isinstance(gradient, SparseRows):
-                raise NotSupported(f"the gradient of {name!r} is sparse, and NumPy has no sparse arrays.")
-            dense[name] = gradient
+        """Apply one update.
+
+        Raises `StepFailed` where it raises or does not return every parameter, `NotSupported` for a sparse gradient:
+        NumPy has no sparse arrays.
+        """
+        found = present(gradients, self._shapes)
         for one in self._objects:
-            one.step(dense, lr)
+            one.step(found, lr)
 
     def gradients_left(self) -> dict[str, Array]:
         """Return copies of the arrays that the last step was given, as it left them."""

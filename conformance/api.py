@@ -7,6 +7,7 @@ from typing import Any
 
 from ..adapters.frameworks import load_adapter
 from ..adapters.options import canonical_hyperparameters, constructor_arguments
+from ..adapters.random_generators import seeded
 from ..adapters.targets import load_target, target_from_object
 from . import audit as _audit
 from . import compare as _compare
@@ -14,7 +15,7 @@ from .builtin_targets import documented_rule
 from .compare_result import CompareResult
 from .expectation import parse_expectation
 from .metamorphic.paths import run_path
-from .metamorphic.running import Depth
+from .planned import Depth
 from .rerun import compare_command
 from .result import ExitStatus, Result
 from .subject import Subject
@@ -48,7 +49,8 @@ def audit(
     `all`. `metamorphic=False` leaves out this and every other comparison of ways of using the optimizer. `dtype`
     is the working precision, `float64`, `float32`, `bfloat16` or `float16`: parameters and gradients are rounded
     to it, and the optimizer computes as it then does. `mode` is what the reference takes over before every step,
-    `theta-resync`, `free-run` or `full-resync`; it is chosen unless given.
+    `theta-resync`, `free-run` or `full-resync`; it is chosen unless given. The global random generators are seeded
+    for the audit, and put back in the end.
 
     Raises `ValueError` for another dtype or mode, `TargetError` where the target or an option does not exist,
     `InvalidExpectation` or `TraceError` for a bad expectation or trace, `MissingFramework` where the framework
@@ -73,7 +75,9 @@ def audit(
     depth = Depth(paths=path) if metamorphic else None
     named = [trace for trace in traces if isinstance(trace, str)]
     arguments = named if len(named) == len(traces) else None
-    return _audit.audit(subject, open_traces(traces), expectation, arguments, depth=depth)
+    opened = open_traces(traces)
+    with seeded():
+        return _audit.audit(subject, opened, expectation, arguments, depth=depth)
 
 
 def check_optimizer(target: Any, *, expect: str = DEFAULT_EXPECTATION, **arguments: Any) -> None:
@@ -144,7 +148,9 @@ def compare(
     )
     named = [trace for trace in traces if isinstance(trace, str)]
     rerun = compare_command(first, second, named if len(named) == len(traces) else None)
-    return _compare.compare(first, second, open_traces(traces), rerun)
+    opened = open_traces(traces)
+    with seeded():
+        return _compare.compare(first, second, opened, rerun)
 
 
 def make_subject(

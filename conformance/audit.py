@@ -22,8 +22,9 @@ from .findings import findings_of
 from .held_constants import asked_for
 from .law import Law, find_law
 from .matching import Matching, match_trajectory
-from .metamorphic.running import Depth, metamorphic_checks
+from .metamorphic.running import metamorphic_checks
 from .observations import Observations, make_finding
+from .planned import Depth
 from .replaying import OnStep
 from .rerun import rerun_command
 from .result import Check, Decay, Decision, Finding, ParameterResult, Result, Verdict

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from .axis_differences import Difference
-from .result import ExitStatus, plain_fields
+from .json_form import plain_fields
+from .result import ExitStatus
 from .side_by_side import Parting
 from .translation import Obstacle
 

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .observations import Observations, make_finding
-from .result import Finding, Severity
-
-SCHEDULE_WORDS = {
-    True: "follows the schedule",
-    False: "does not follow the schedule",
-    None: "follows the schedule in no power of it",
-}
-"""`Decay.follows_schedule` in words."""
+from .result import SCHEDULE_WORDS, Finding, Severity
 
 
 def _decay_law(observed: Observations) -> Iterator[Finding]:

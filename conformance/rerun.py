@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .expectation import Expectation
 
 if TYPE_CHECKING:
-    from .check import PlannedAudit
+    from .planned import PlannedAudit
     from .subject import Subject
 
 

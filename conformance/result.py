@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Self
 
-from .revive import revive
+from .json_form import plain_fields, revive
 
 SCHEMA = "optconform/audit/1"
 
@@ -84,6 +84,14 @@ class Decay:
     """How far rounding can have moved the factor; so below for the exponents."""
     lr_exponent_uncertainty: float | None = None
     wd_exponent_uncertainty: float | None = None
+
+
+SCHEDULE_WORDS = {
+    True: "follows the schedule",
+    False: "does not follow the schedule",
+    None: "follows the schedule in no power of it",
+}
+"""`Decay.follows_schedule` in words."""
 
 
 class Decision(StrEnum):
@@ -318,31 +326,3 @@ _OUTCOMES = ("passed", "failed", "skipped")
 def worst(statuses: list[ExitStatus]) -> ExitStatus:
     """Return the severest exit status; of none at all, `UNDECIDED`, since nothing was checked."""
     return next((status for status in SEVEREST_FIRST if status in statuses), ExitStatus.UNDECIDED)
-
-
-def plain_fields(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass by name, each in JSON's own types."""
-    return {key: _plain(item) for key, item in _fields(value).items()}
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` in JSON's own types; a number that JSON cannot hold becomes its name."""
-    if dataclasses.is_dataclass(value):
-        return plain_fields(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | str):
-        return str(value) if isinstance(value, StrEnum) else value
-    if isinstance(value, int):
-        return int(value)
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return repr(value)

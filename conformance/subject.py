@@ -16,6 +16,8 @@ from ..adapters.protocol import PLAIN, Adapter, Layout, Optimizer, Target
 from ..adapters.recipes import recipe_of
 from ..adapters.text import escape_control
 from ..reference.follow import Mode
+from .own_draws import OwnDraws
+from .planned import title_of
 from .traces import Trace
 from .traces.selected import SelectedTrace
 
@@ -47,6 +49,8 @@ class Subject:
     """Working precision: that of the parameters and of the gradients as they are fed."""
     mode: str | None = None
     """What the reference takes over before every step; chosen by dtype and optimizer where None."""
+    own_draws: bool = True
+    """Whether every optimizer built draws random numbers of its own (`OwnDraws`), or all draw from one course."""
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a dtype or mode that is not supported."""
@@ -121,15 +125,19 @@ class Subject:
         recipe = recipe_of(self.target)
         if recipe.not_replayable:
             raise NotReplayable(f"{escape_control(self.target.spec)}: {recipe.reason}")
-        return self.adapter.build(
-            self.target,
-            hyperparameters,
-            parameters,
-            dtype=self.dtype,
-            device=self.device,
-            path=self.path,
-            layout=layout,
-        )
+
+        def built() -> Optimizer:
+            return self.adapter.build(
+                self.target,
+                hyperparameters,
+                parameters,
+                dtype=self.dtype,
+                device=self.device,
+                path=self.path,
+                layout=layout,
+            )
+
+        return OwnDraws(built) if self.own_draws else built()
 
     def taken_from(self, traces: Sequence[Trace]) -> list[Trace]:
         """Return `traces` with the parameters that the target takes: all, unless its recipe says matrices only.
@@ -142,6 +150,20 @@ class Subject:
         return [trace for trace in selected if trace.parameters]
 
     def initial_parameters(self, trace: Trace) -> Arrays:
+        """Return theta_0 of `trace` as the optimizer holds it: rounded to the working precision, then float64."""
+        return initial_parameters(trace, self.dtype)
+
+    def as_fed(self, gradients: Mapping[str, NDArray[Any] | None]) -> dict[str, Float64Array | None]:
+        """Return the gradients that reach the optimizer: rounded to the working precision, then float64.
+
+        Every adapter rounds them so, on the host; a missing one stays None, and one beyond the format's range
+        becomes infinite.
+        """
+        fed = rounded({name: grad for name, grad in gradients.items() if grad is not None}, self.dtype)
+        return {name: fed.get(name) for name in gradients}
+
+
+def initial_parameters(self, trace: Trace) -> Arrays:
         """Return theta_0 of `trace` as the optimizer holds it: rounded to the working precision, then float64."""
         return initial_parameters(trace, self.dtype)
 

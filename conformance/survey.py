@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .._version import __version__
-from .check import PlannedAudit
 from .expectation import parse_expectation
-from .metamorphic.running import Depth
+from .planned import Depth, PlannedAudit
 from .result import ExitStatus, Result, Verdict
 from .survey_cache import Cache, source_digest
 from .survey_exports import Export, Library

@@ -159,9 +159,7 @@ def _proximal(coefficient: float) -> float:
 
 
 _RETAINED: Mapping[tuple[DecayOrder, DecayOrder], Callable[[float], float]] = {
-    (DecayOrder.UPDATED, DecayOrder.PROXIMAL): lambda c: (
-        c / (1.0 - c) if c < 1.0 else c
-    ),  # 1: nothing of theta is left, which no division does
+    (DecayOrder.UPDATED, DecayOrder.PROXIMAL): _proximal,
     (DecayOrder.PROXIMAL, DecayOrder.UPDATED): lambda p: p / (1.0 + p),
 }
 """(order to be followed, order that follows) -> coefficient of the second that leaves as much of theta."""

@@ -42,9 +42,8 @@ def audit(
     compile are compared only if --paths names one, or is `all`.
     """
     from ..api import DEFAULT_EXPECTATION
-    from ..check import PlannedAudit
     from ..expectation import parse_expectation
-    from ..metamorphic.running import Depth
+    from ..planned import Depth, PlannedAudit
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_audit

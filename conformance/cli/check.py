@@ -10,7 +10,7 @@ import click
 from .options import FRAMEWORKS, output_options, parse_counting, parse_limits, target_options, worker_options
 
 if TYPE_CHECKING:
-    from ..check import PlannedAudit
+    from ..planned import PlannedAudit
 
 
 @click.command()
@@ -41,7 +41,7 @@ def check(
     be decoupled unless --expect says otherwise. Without targets: the built-in optimizers of every installed
     framework, each with its own expectation.
     """
-    from ..check import CheckReport
+    from ..check_report import CheckReport
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_check
@@ -68,8 +68,9 @@ def _plan(
 ) -> tuple[list[PlannedAudit], list[str]]:
     """Return (planned audits, frameworks skipped because they are not installed)."""
     from ..api import DEFAULT_EXPECTATION
-    from ..check import PlannedAudit, builtin_plan, split_by_installed
+    from ..check import builtin_plan, split_by_installed
     from ..expectation import parse_expectation
+    from ..planned import PlannedAudit
     from ..workers.questions import installed_in
 
     settings, renamed = dict(how["settings"]), dict(how["renamings"])

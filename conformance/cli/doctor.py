@@ -46,7 +46,7 @@ def doctor(self_test: bool, framework: str | None, output_format: str) -> int:
 
 def _self_test(frameworks: tuple[str, ...]) -> SelfTest:
     """Run the collection of those of `frameworks` that are installed, with progress."""
-    from ..check import split_by_installed
+    from ..planned import split_by_installed
     from ..faults.self_test import SelfTest, collection, judged
     from ..reports.progress import Bar
 

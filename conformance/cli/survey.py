@@ -49,7 +49,7 @@ def survey(
     from pathlib import Path
 
     from ..api import open_traces
-    from ..metamorphic.running import Depth
+    from ..planned import Depth
     from ..reports.output import emit
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text

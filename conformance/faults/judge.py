@@ -8,9 +8,8 @@ from typing import Any
 
 from ..api import make_subject
 from ..audit import audit
-from ..check import PlannedAudit
 from ..expectation import parse_expectation
-from ..metamorphic.running import Depth
+from ..planned import Depth, PlannedAudit
 from ..result import Counting, ExitStatus, Result, Severity
 from ..workers.limits import Limits
 from ..workers.pool import run_isolated

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...adapters.text import describe_error
-from ..result import ExitStatus, plain_fields
+from ..json_form import plain_fields
+from ..result import ExitStatus
 from .families import FRAMEWORKS
 from .judge import false_alarms, misjudged_fault, run_planted, run_sound
 from .planted import Planted

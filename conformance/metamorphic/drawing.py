@@ -8,6 +8,7 @@ shows), every parameter has a gradient in every step, and the learning rate chan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,7 +51,9 @@ def drawn_setting(subject: Subject, traces: Sequence[Trace], *, compiled: bool =
         Step(index, multiplier, {name: np.asarray(rng.standard_normal(shape)) for name, shape in shapes.items()})
         for index, multiplier in enumerate(MULTIPLIERS, start=1)
     ]
-    return Setting(subject, rounded(theta, subject.dtype), steps, subject.probe(), compiled)
+    # A user's runs draw from one course, and whether they repeat themselves is a question of its own (OC411).
+    shared = replace(subject, own_draws=False)
+    return Setting(shared, rounded(theta, subject.dtype), steps, subject.probe(), compiled)
 
 
 def _shapes(trace: Trace) -> Mapping[str, tuple[int, ...]]:

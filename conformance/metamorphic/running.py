@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...adapters.errors import BuildFailed, MissingDevice, NotSupported, StepFailed, UnknownOption
 from ..codes import CODES
 from ..observations import make_finding
-from ..result import Check, Counting, Finding
+from ..planned import Depth
+from ..result import Check, Finding
 from ..subject import Subject
 from ..traces import Trace
 from .attempts import attempted
@@ -16,19 +16,6 @@ from .drawing import drawn_setting
 from .paths import compiled_asked
 from .setting import Outcome, Setting
 from .table import CHECKS
-
-_ALL = Counting()
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How far an audit goes beyond the decay: which metamorphic checks it runs, and on which paths."""
-
-    counting: Counting = _ALL
-    """Rows none of whose codes counts are not run."""
-    paths: str | None = None
-    """As the user named them: a path of the framework, or `all`."""
-
 
 def metamorphic_checks(
     subject: Subject, traces: Sequence[Trace], depth: Depth, rerun: str | None = None

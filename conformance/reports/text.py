@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ...adapters.text import escape_control
-from ..check import CheckReport
-from ..law_findings import SCHEDULE_WORDS
-from ..result import Check, ExitStatus, Finding, Match, ParameterResult, Result, Severity
+from ..check_report import CheckReport
+from ..result import SCHEDULE_WORDS, Check, ExitStatus, Finding, Match, ParameterResult, Result, Severity
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _MARKS = {

@@ -6,8 +6,9 @@ import dataclasses
 import signal
 
 from ..audit import failed
-from ..check import PlannedAudit, unbuilt
+from ..check import unbuilt
 from ..observations import make_finding
+from ..planned import PlannedAudit
 from ..result import Finding, Result
 from .limits import Limits
 from .wire import Message

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..check import PlannedAudit
-from ..revive import revive
+from ..json_form import revive
+from ..planned import PlannedAudit
 from .wire import Message, pack, unpack
 
 

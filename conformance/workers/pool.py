@@ -14,7 +14,7 @@ from typing import Any
 from ...adapters.errors import TargetError, UnknownOption
 from ...adapters.frameworks import framework_of_import
 from ...adapters.text import describe_error
-from ..check import PlannedAudit
+from ..planned import PlannedAudit
 from ..replaying import OnStep
 from ..rerun import rerun_of_planned
 from ..result import Counting, Result

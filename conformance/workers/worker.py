@@ -15,6 +15,7 @@ import numpy as np
 
 from ...adapters.errors import BuildFailed, MissingFramework, StepFailed, TargetError
 from ...adapters.global_state import changed, observe
+from ...adapters.random_generators import seeded
 from ...adapters.text import describe_error
 from ..api import make_subject
 from ..audit import failed
@@ -78,15 +79,16 @@ class Worker:
 
     def _audited(self, job: Message, tell: Tell) -> bool:
         planned = planned_of(job["planned"])
-        before = observe()  # not earlier: a fork re-seeds generators
-        try:
-            result = audit_planned(planned, self.open_traces(job), job["traces"], _throttled(tell))
-        except (TargetError, TraceError) as error:
-            tell({"error": type(error).__name__, "arguments": list(error.args)})
-            return False
-        except BaseException as error:
-            result = failed(unbuilt(planned), _unexpected(error))
-        lines = [*self._changed_by_library, *changed(before, observe())]
+        with seeded():
+            before = observe()  # not earlier: a fork re-seeds generators
+            try:
+                result = audit_planned(planned, self.open_traces(job), job["traces"], _throttled(tell))
+            except (TargetError, TraceError) as error:
+                tell({"error": type(error).__name__, "arguments": list(error.args)})
+                return False
+            except BaseException as error:
+                result = failed(unbuilt(planned), _unexpected(error))
+            lines = [*self._changed_by_library, *changed(before, observe())]
         if lines:
             result = dataclasses.replace(result, findings=(*result.findings, _state_changed(lines, result.rerun)))
         tell({"result": result.to_json()})

@@ -1,7 +1,8 @@
-"""Tables that are made from the package's own: codes, platforms."""
+"""Tables that are made from the package's own: codes, platforms, metamorphic checks."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from optconform.conformance.codes import CODES
+from optconform.conformance.metamorphic.table import CHECKS
 from optconform.reference.platforms import PLATFORMS
 
 
@@ -63,8 +65,26 @@ class PlatformTable(_Table):
         ]
 
 
+class MetamorphicTable(_Table):
+    """Every metamorphic check, as the first line of its file says what must hold."""
+
+    headings = ("check", "what must hold", "code", "walks")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row a check."""
+        return [
+            (row.name, _first_line(row.run).partition(" (OC")[0], ", ".join((row.code, *row.also)), str(row.cost))
+            for row in CHECKS
+        ]
+
+
+def _first_line(function: Any) -> str:
+    return (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0].rstrip(".")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("rule-table", RuleTable)
     app.add_directive("platform-table", PlatformTable)
+    app.add_directive("metamorphic-table", MetamorphicTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

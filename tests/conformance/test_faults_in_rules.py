@@ -11,8 +11,9 @@ import pytest
 from optconform.adapters.frameworks import FRAMEWORKS, load_adapter, missing_imports
 from optconform.conformance import hypotheses
 from optconform.conformance.builtin_targets import BUILTIN_TARGETS
-from optconform.conformance.check import PlannedAudit, run
+from optconform.conformance.check import run
 from optconform.conformance.faults.trace import fault_trace
+from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.result import ExitStatus
 from optconform.reference import RULES, DecayOrder, adam, sgd
 

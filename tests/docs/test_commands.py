@@ -50,10 +50,13 @@ def commands() -> list[Command]:
 
 def own_commands() -> list[object]:
     items = []
-    for number, command in enumerate(c for c in commands() if c.line.startswith("optconform ")):
+    shown = {(c.line, c.status): c for c in reversed(commands()) if c.line.startswith("optconform ")}
+    for number, command in enumerate(reversed(shown.values())):
         if command.line in CHECKED_ELSEWHERE:
             continue
         marks = [getattr(pytest.mark, FRAMEWORK_OF[name]) for name in FRAMEWORK_OF if name in command.line]
+        if "my-trace" in command.line:  # one writes it, another reads it: the same process, in this order
+            marks.append(pytest.mark.xdist_group("my-trace"))
         items.append(pytest.param(command, id=f"{number}-{command.line}", marks=marks))
     return items
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from optconform.conformance.check import PlannedAudit
 from optconform.conformance.expectation import parse_expectation
+from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.workers.pool import run_isolated
 
 TRACE = ("synthetic:mixed",)

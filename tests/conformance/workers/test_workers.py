@@ -4,8 +4,8 @@ import pytest
 
 from optconform.adapters.errors import TargetError, UnknownOption
 from optconform.conformance import check
-from optconform.conformance.check import PlannedAudit
 from optconform.conformance.expectation import parse_expectation
+from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.result import Counting
 from optconform.conformance.traces import TraceError, find_trace
 from optconform.conformance.workers.connection import OUTPUT_BYTES

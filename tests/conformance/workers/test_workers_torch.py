@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from optconform.conformance.check import PlannedAudit
 from optconform.conformance.expectation import parse_expectation
+from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.workers.limits import Limits
 from optconform.conformance.workers.pool import run_isolated
 from optconform.conformance.workers.processes import can_fork

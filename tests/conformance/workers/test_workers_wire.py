@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from optconform.conformance.check import PlannedAudit
 from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.metamorphic.running import Depth
+from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.result import Counting, Result
 from optconform.conformance.workers import limits
 from optconform.conformance.workers.messages import job_of, planned_of

@@ -1,13 +1,38 @@
-"""Frozen dataclasses from their JSON form, by the types of their fields."""
+"""Frozen dataclasses to their JSON form, and from it by the types of their fields."""
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, cast
+
+
+def plain_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name, each in JSON's own types."""
+    return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in JSON's own types; a number that JSON cannot hold becomes its name."""
+    if is_dataclass(value):
+        return plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, StrEnum) else value
+    if isinstance(value, int):
+        return int(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return repr(value)
 
 
 def revive(kind: Any, value: Any) -> Any:
