@@ -10,8 +10,8 @@ from typing import Any
 from .errors import TargetError
 from .frameworks import FRAMEWORKS, framework_of_import, missing_imports, not_installed
 from .option_names import ALIASES
-from .options import REQUIRED, signature_of
 from .protocol import Target
+from .signatures import REQUIRED, signature_of
 from .text import describe_error, escape_control
 
 _PROBE = {"lr": 0.05, "weight_decay": 0.5}

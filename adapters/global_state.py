@@ -4,7 +4,8 @@ Only modules that are loaded already are looked at, and what one of them adds be
 importing a framework sets flags and handlers of its own. Not counted either, because sound optimizers do it:
 
 - drawing from a global random generator. Re-seeding it, or setting it back, is counted: the state of Python's and
-  NumPy's must be reached from the old one by drawing at most `random_generators.DRAWS` numbers, and `torch.initial_seed()` must stay.
+  NumPy's must be reached from the old one by drawing at most `random_generators.DRAWS` numbers, and
+  `torch.initial_seed()` must stay.
   Seeding PyTorch with the seed that it has already cannot be seen.
 - filters for the warnings of one library, `TORCHINDUCTOR_*` variables and a raised recursion limit: PyTorch's first
   step imports its compiler, which brings the first two, and the compiler's first use the third.

@@ -16,7 +16,7 @@ from .keras_casts import casts_of
 from .keras_import import BACKEND, is_variable, keras, tf
 from .keras_list import PATHS, KerasList, ListSnapshot, excluded_by, value_of
 from .layouts import accumulation_options, copies_in, dtypes_of, lists_of
-from .options import constructor_arguments, held_values, names_of, own_name, without_unaccepted_lr
+from .options import constructor_arguments, held_values, names_in_order, names_of, own_name, without_unaccepted_lr
 from .protocol import PLAIN, Array, Gradients, Layout, MissingGradient, Target
 from .text import escape_control
 
@@ -124,7 +124,7 @@ class KerasOptimizer:
         self._shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         self._spec = escape_control(target.spec)
         self._device = device
-        self._decay_names = sorted(names_of(target, "weight_decay"))
+        self._decay_names = names_in_order(target, "weight_decay")
         self._asked_decay = arguments.get(own_name(target, "weight_decay") or "")
 
     def step(self, gradients: Gradients, lr: float) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .arrays import host_copies, host_dtype
 from .errors import NotSupported
-from .options import signature_of
 from .protocol import Array, Layout, Target
+from .signatures import signature_of
 from .text import escape_control
 
 ACCUMULATION_OPTIONS = (
@@ -82,11 +82,17 @@ def accumulation_options(target: Target, layout: Layout) -> dict[str, int]:
     """
     if layout.accumulate == 1:
         return {}
+    return {option_among(target, ACCUMULATION_OPTIONS, "accumulates gradients"): layout.accumulate}
+
+
+def option_among(target: Target, names: Sequence[str], purpose: str) -> str:
+    """Return the first of `names` that is an option of the target's constructor.
+
+    Raises `NotSupported` where none is; `purpose` completes "... has no option that".
+    """
     options = signature_of(target).defaults
-    name = next((option for option in ACCUMULATION_OPTIONS if option in options), None)
-    if name is None:
-        raise NotSupported(
-            f"{escape_control(target.spec)} has no option that accumulates gradients "
-            f"(looked for {', '.join(ACCUMULATION_OPTIONS)})."
-        )
-    return {name: layout.accumulate}
+    found = next((name for name in names if name in options), None)
+    if found is None:
+        spec = escape_control(target.spec)
+        raise NotSupported(f"{spec} has no option that {purpose} (looked for {', '.join(names)}).")
+    return found

@@ -9,10 +9,10 @@ import numpy as np
 
 from .arrays import chosen, present, shapes_of
 from .devices import resolve_device
-from .errors import BuildFailed, NotSupported, UnknownOption, foreign_code
-from .layouts import accumulation_options, copies_in, dtypes_of, lists_of
+from .errors import BuildFailed, UnknownOption, foreign_code
+from .layouts import accumulation_options, copies_in, dtypes_of, lists_of, option_among
 from .numpy_object import NumPyObject, ObjectSnapshot
-from .options import constructor_arguments, held_values, lacking_hint, names_of, signature_of, without_unaccepted_lr
+from .options import constructor_arguments, held_values, lacking_hint, names_in_order, names_of, without_unaccepted_lr
 from .protocol import PLAIN, Array, Cast, Gradients, Layout, MissingGradient, Target
 from .text import escape_control
 
@@ -98,7 +98,7 @@ class NumPyOptimizer:
         self.held = dict(held)
         self.excluded = excluded
         self._spec = escape_control(target.spec)
-        self._decay_names = sorted(names_of(target, "weight_decay"))
+        self._decay_names = names_in_order(target, "weight_decay")
         self._objects = tuple(objects)
         self._names = tuple(names)
         self._shapes = shapes_of(self.read_parameters())
@@ -178,11 +178,5 @@ def _construct(target: Target, arguments: Mapping[str, Any]) -> Any:
 def _exclusion_options(target: Target, layout: Layout) -> dict[str, list[str]]:
     if not layout.undecayed:
         return {}
-    options = signature_of(target).defaults
-    name = next((option for option in EXCLUSION_OPTIONS if option in options), None)
-    if name is None:
-        raise NotSupported(
-            f"{escape_control(target.spec)} has no option that leaves parameters out of weight decay "
-            f"(looked for {', '.join(EXCLUSION_OPTIONS)})."
-        )
-    return {name: sorted(layout.undecayed)}
+    option = option_among(target, EXCLUSION_OPTIONS, "leaves parameters out of weight decay")
+    return {option: sorted(layout.undecayed)}

@@ -9,8 +9,8 @@ from typing import Any
 import optax
 
 from .errors import BuildFailed, NotSupported, foreign_code
-from .options import signature_of
 from .protocol import Target
+from .signatures import signature_of
 from .text import escape_control
 
 MASK_OPTIONS = ("weight_decay_mask", "mask")
@@ -27,9 +27,10 @@ def excluded_by(mask: Any, parameters: Mapping[str, Any], spec: str) -> frozense
     """Return the parameters that `mask`, as Optax takes one, leaves out. Raises `BuildFailed` where it raises."""
     with foreign_code(BuildFailed, f"{spec}: the mask of weight decay"):
         tree = mask(dict(parameters)) if callable(mask) else mask
-    if isinstance(tree, Mapping):
-        return frozenset(name for name in parameters if tree.get(name) is False)
-    return frozenset(parameters) if tree is False else frozenset()
+        # NumPy's and JAX's booleans mask too.
+        if isinstance(tree, Mapping):
+            return frozenset(name for name in parameters if name in tree and not tree[name])
+        return frozenset() if tree is None or tree else frozenset(parameters)
 
 
 def with_mask(

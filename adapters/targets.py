@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -88,7 +88,9 @@ def _import_file(place: str, spec: str) -> ModuleType:
     path = Path(place)
     if path.suffix != ".py":
         raise TargetError(f"{place!r} in {spec!r} is not a .py file; {_EXPECTED}.")
-    if not _is_regular(path):
+    if not _answers(path.is_file):
+        if _answers(path.exists):
+            raise TargetError(f"{escape_control(place)} is a directory, a pipe or a device, but should be a file.")
         siblings = sorted(entry.name for entry in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise TargetError(f"{escape_control(place)} does not exist.{_closest(path.name, siblings)}")
     try:
@@ -105,9 +107,9 @@ def _import_file(place: str, spec: str) -> ModuleType:
         raise _import_error(error, None, spec) from error
 
 
-def _is_regular(path: Path) -> bool:
+def _answers(question: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return question()
     except OSError:  # a name that is longer than the file system allows
         return False
 

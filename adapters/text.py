@@ -8,6 +8,10 @@ _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that steer a terminal or reorder a line: control, format, surrogate, separators."""
 
 
+_LONGEST = 20_000
+"""Characters of a message that are shown; compilers write some thousands."""
+
+
 def escape_control(text: str) -> str:
     r"""Return `text` with every control and format character written as a Python escape.
 
@@ -28,11 +32,13 @@ def escape_control(text: str) -> str:
 def describe_error(error: BaseException) -> str:
     """Return `TypeName: message` for an exception of somebody else's, escaped.
 
-    An exception whose own `str` raises is described by its type alone.
+    An exception whose own `str` raises is described by its type alone; of a long message the beginning is shown.
     """
     try:
         message = str(error)
-    except Exception:
+    except (Exception, SystemExit):
         message = ""
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST]}... ({len(message)} characters)"
     name = type(error).__name__
     return escape_control(f"{name}: {message}" if message else name)

@@ -9,8 +9,7 @@ import torch
 
 from .errors import NotSupported
 from .layouts import Part
-from .option_names import ALIASES
-from .options import names_of, own_name
+from .options import names_in_order
 from .protocol import Target
 from .text import escape_control
 from .torch_tensors import plain_value
@@ -43,9 +42,8 @@ def decay_key_of(target: Target, optimizer: Any) -> str:
     Raises `NotSupported` where they hold none.
     """
     groups = getattr(optimizer, "param_groups", None) or [{}]
-    option = own_name(target, "weight_decay")
-    for name in (option, *ALIASES["weight_decay"]):
-        if isinstance(name, str) and name in groups[0]:
+    for name in names_in_order(target, "weight_decay"):
+        if name in groups[0]:
             return name
     raise NotSupported(
         f"{escape_control(target.spec)} keeps no weight decay in its parameter groups, so that no parameter can be "
@@ -63,15 +61,15 @@ def require_groups(target: Target, optimizer: Any, tensors: Collection[Any]) -> 
         )
 
 
-def decay_of(group: Mapping[str, Any], names: Collection[str]) -> float:
-    """Return the weight decay of `group`, held under one of `names`; 0 where it holds none, or None."""
+def decay_of(group: Mapping[str, Any], names: Sequence[str]) -> float:
+    """Return the weight decay of `group`, held under the first of `names` that it has; 0 for none, or None."""
     value = next((plain_value(group[name]) for name in names if name in group), None)
     return float(value) if isinstance(value, int | float) else 0.0
 
 
 def excluded_parameters(target: Target, optimizer: Any, tensors: Mapping[str, Any]) -> frozenset[str]:
     """Return the parameters whose group holds weight decay 0 or None while that of another group is not zero."""
-    names = names_of(target, "weight_decay")
+    names = names_in_order(target, "weight_decay")
     groups = groups_of(optimizer)
     if not any(decay_of(group, names) for group in groups):
         return frozenset()

@@ -12,7 +12,7 @@ import torch
 
 from .arrays import HOST_DTYPES, checked, chosen, pack
 from .errors import NotReplayable, NotSupported, StepFailed, foreign_code
-from .options import canonical_values, held_values, names_of
+from .options import canonical_values, held_values, names_in_order, names_of
 from .protocol import Array, Cast, Gradients, MissingGradient, SparseRows, Target
 from .text import escape_control
 from .torch_groups import decay_of, excluded_parameters, groups_of, set_entry
@@ -76,9 +76,9 @@ class TorchOptimizer:
         }
         self._device = next(iter(tensors.values())).device if tensors else torch.device("cpu")
         self._lr_names = names_of(target, "lr")
-        self._decay_names = names_of(target, "weight_decay")
+        self._decay_names = names_in_order(target, "weight_decay")
         self._needs_closure = needs_closure(built)
-        self._snapshots = Snapshots(built, self._tensors, self._lr_names | self._decay_names)
+        self._snapshots = Snapshots(built, self._tensors, self._lr_names.union(self._decay_names))
         self._fed: dict[str, Any] = {}
         self._compiled = torch.compile(built.step) if way.compiled else None
         self.excluded = excluded_parameters(target, built, self._tensors)
@@ -125,7 +125,7 @@ class TorchOptimizer:
         changed = False
         for group in groups_of(self.optimizer):
             spared = any(id(tensor) in self._spared for tensor in group.get("params", ()))
-            for name in () if spared else self._decay_names & group.keys():
+            for name in () if spared else [name for name in self._decay_names if name in group]:
                 with foreign_code(StepFailed, f"{self._spec}: setting {name}"):
                     set_entry(group, name, value)
                 changed = True

@@ -22,7 +22,7 @@ from typing import Any
 
 from optconform.conformance.reports.survey import markdown_of
 from optconform.conformance.survey import read_report
-from optconform.conformance.survey_exports import exports_of
+from optconform.conformance.workers.exporting import exports_of
 
 SCHEMA = "optconform/benchmark/survey/1"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"

@@ -13,15 +13,13 @@ from . import audit as _audit
 from . import compare as _compare
 from .builtin_targets import documented_rule
 from .compare_result import CompareResult
-from .expectation import parse_expectation
+from .expectation import DEFAULT_EXPECTATION, parse_expectation
 from .metamorphic.paths import run_path
 from .planned import Depth
 from .rerun import compare_command
 from .result import ExitStatus, Result
 from .subject import Subject
 from .traces import Trace, find_trace, shipped_names
-
-DEFAULT_EXPECTATION = "decoupled"
 
 
 def audit(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from .axis_differences import Difference
-from .json_form import plain_fields
+from .json_form import plain_fields, revive
 from .result import ExitStatus
 from .side_by_side import Parting
 from .translation import Obstacle
@@ -100,6 +100,12 @@ class CompareResult:
     rerun: str = ""
     """The command that compares them again; empty where there is none."""
     seconds: float = 0.0
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the result of which `document` is the JSON form, as `Result.from_json` does for an audit."""
+        result: Self = revive(cls, document)
+        return result
 
     @property
     def same(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .result import Verdict
 
 ANY = "any"
+DEFAULT_EXPECTATION = "decoupled"
 
 _AXES = ("law", "order", "epsilon", "momentum")
 _VERDICTS = (*(verdict for verdict in Verdict if verdict not in (Verdict.ERROR, Verdict.EXCLUDED)), ANY)

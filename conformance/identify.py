@@ -72,6 +72,8 @@ class KindOfDecay:
     """Each step, taken alone, fits a multiple of theta."""
     between: bool = False
     """Decay acts on a point between the previous and the updated parameters."""
+    spared: frozenset[str] = frozenset()
+    """Of an ignored decay: the cautious targets that are zero in every step, under which it has nothing to act on."""
     excluded: bool = False
     """The optimizer itself was told not to decay the parameter."""
 
@@ -79,6 +81,10 @@ class KindOfDecay:
     def cautious(self) -> bool:
         """Whether only elements that the step shrinks are decayed."""
         return self.target in CAUTIOUS_TARGETS
+
+    def spared_by(self, other: KindOfDecay) -> bool:
+        """Whether decay like that of `other`, which is cautious, would change nothing here."""
+        return other.verdict is Verdict.DECOUPLED and other.target in self.spared
 
     @property
     def undecided(self) -> bool:
@@ -127,6 +133,7 @@ def kind_of_decay(steps: Iterable[StepEvidence], dtype: str = "float64") -> Kind
             # Zeros that no step leaves (a trust ratio of zero) say nothing; other parameters decide.
             figures["exercised"] = any(step.has_gradient for step in steps) and idle != _ZERO
             return KindOfDecay(Verdict.INCONCLUSIVE, f"{idle}: decay has nothing to act on", **figures)
+        figures["spared"] = frozenset(target for target in CAUTIOUS_TARGETS if _vanishes(steps, target))
         return KindOfDecay(Verdict.IGNORED, "weight_decay changes no bit of the parameters", **figures)
     if not any(step.displaced for step in steps):
         return KindOfDecay(Verdict.INCONCLUSIVE, f"what decay does stays below {dtype} rounding", **figures)
@@ -194,6 +201,10 @@ def with_gradient(steps: Sequence[StepEvidence]) -> list[int]:
 def _over_time(steps: Sequence[StepEvidence], target: str) -> float:
     fits = [step.fits[target] for step in steps]
     return steadiness(fits, [step.multiplier for step in steps], with_gradient(steps))
+
+
+def _vanishes(steps: Sequence[StepEvidence], target: str) -> bool:
+    return all(target in step.fits and step.fits[target].uncertainty == np.inf for step in steps)
 
 
 def _grows(fits: Sequence[Fit]) -> bool:

@@ -46,7 +46,8 @@ def revive(kind: Any, value: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        return revive(next(each for each in arguments if each is not type(None)), value)
+        kinds = [each for each in arguments if each is not type(None)]
+        return revive(next((each for each in kinds if type(value) is each), kinds[0]), value)
     if is_dataclass(kind):
         return _dataclass(cast(type, kind), value)
     if origin is tuple:

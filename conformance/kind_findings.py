@@ -161,7 +161,7 @@ def _undecayed_parameter(observed: Observations) -> Iterator[Finding]:
     """Yield a parameter that decay leaves alone in every step, beside one that it decays and no exclusion."""
     decayed = [place for place, kind in observed.kinds.items() if kind.verdict is Verdict.DECOUPLED]
     for (trace, parameter), kind in observed.kinds.items():
-        beside = [name for where, name in decayed if where == trace]
+        beside = [name for where, name in decayed if where == trace and not kind.spared_by(observed.kinds[where, name])]
         if kind.verdict is not Verdict.IGNORED or kind.unmoved_by_l2 or not beside:
             continue
         dimensions = observed.dimensions[trace, parameter]

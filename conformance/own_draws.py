@@ -28,6 +28,8 @@ class OwnDraws:
         """Build the optimizer. Raises what `build` raises."""
         self._course: States | None = None
         """Where its draws have led; None where it has drawn nothing."""
+        self._found = random_generators.states()
+        """Where the generators stood when this was last looked at, which takes as long as a step of a few numbers."""
         with self._turn():
             self._inner = inner = build()
         self.held, self.casts, self.missing_gradient = inner.held, inner.casts, inner.missing_gradient
@@ -36,9 +38,9 @@ class OwnDraws:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Let the generators stand where this optimizer's draws have led, and put them back afterwards."""
-        found = started = random_generators.states()
+        started: States = self._found
         if self._course is not None:
-            started = self._course
+            self._found, started = random_generators.states(), self._course
             random_generators.put_back(started)
         try:
             yield
@@ -48,7 +50,7 @@ class OwnDraws:
             if drawn:
                 self._course = reached
             if self._course is not None and not (drawn and random_generators.reseeded(started, reached)):
-                random_generators.put_back(found)
+                random_generators.put_back(self._found)
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update, drawing on from where the last one ended."""

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from ..adapters.protocol import MissingGradient
 from ..reference.formats import FORMATS
 from .casts import as_used
-from .subject import Arrays, Subject, read, rounded
+from .subject import Arrays, Subject, read
 from .traces.trace import Step
 
 Gradients = Mapping[str, NDArray[Any] | None]
+State = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,6 @@ class PairedStep:
     """Parameters whose state decay changed in this step. Local pairing only: side by side, u_t itself shows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterUse:
-    """How the optimizer without decay depends on the parameters."""
-
-    in_step: bool
-    """What a step adds depends on them."""
-    slots: frozenset[str]
-    """State that depends on them: averages and copies of the weights, which decay may well change."""
-
-
 def paired_steps(
     subject: Subject,
     theta: Arrays,
@@ -76,7 +67,7 @@ def paired_steps(
 
     `theta` is what the optimizer holds at first, in its working precision (`Subject.initial_parameters`).
     `hyperparameters` are those of the run with decay, canonical `lr` and `weight_decay` among them.
-    `parameter_slots` are the slots of state that decay may change (`parameter_use`).
+    `parameter_slots` are the slots of state that decay may change (`parameter_use.ParameterUse`).
     """
     if local:
         return _local_steps(subject, theta, steps, hyperparameters, parameter_slots)
@@ -147,16 +138,13 @@ def _local_steps(
             subject.dtype,
             frozenset(
                 name
-                for _, name in _differing(decayed.read_state(), states[0], rounding_of(subject.dtype), parameter_slots)
+                for _, name in differing(decayed.read_state(), states[0], rounding_of(subject.dtype), parameter_slots)
             ),
         )
         before = after
 
 
-State = Mapping[str, Mapping[str, NDArray[Any]]]
-
-
-def _differing(
+def differing(
     one: State, other: State, rounding: float, left_out: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, str]]:
     """Yield (slot, parameter) of what two states hold differently, by more than `rounding` of their magnitudes."""
@@ -187,61 +175,6 @@ def with_l2_term(
         else:
             fed[name] = weight_decay * theta[name] if missing is MissingGradient.ZERO else None
     return fed
-
-
-def parameter_use(
-    subject: Subject, theta: Arrays, steps: Iterable[Step], hyperparameters: Mapping[str, Any]
-) -> ParameterUse:
-    """Return whether the step without decay, and which of its state, depend on the parameters.
-
-    Two runs without decay over the same gradients, one from `theta`, one from theta/2 + 1/4: what differs by
-    more than rounding does.
-    """
-    starts = (theta, rounded({name: 0.5 * value + 0.25 for name, value in theta.items()}, subject.dtype))
-    runs = [subject.build_without_decay(start, hyperparameters) for start in starts]
-    befores = list(starts)
-    rounding = rounding_of(subject.dtype)
-    in_step = False
-    slots: set[str] = set()
-    for step in steps:
-        moves = []
-        for index, optimizer in enumerate(runs):
-            optimizer.step(step.gradients, step.multiplier * hyperparameters["lr"])
-            after = read(optimizer)
-            moves.append((befores[index], after))
-            befores[index] = after
-        for name in theta:
-            (a_before, a_after), (b_before, b_after) = ((before[name], after[name]) for before, after in moves)
-            scale = sum(np.abs(value) for value in (a_before, a_after, b_before, b_after))
-            with np.errstate(invalid="ignore"):  # infinite in both: no sign that the parameters are read
-                distance = np.abs((a_after - a_before) - (b_after - b_before))
-            if np.any(distance > rounding * scale):
-                in_step = True
-        state, other = (optimizer.read_state() for optimizer in runs)
-        slots |= {slot for slot, _ in _differing(state, other, rounding, frozenset(slots))}
-    return ParameterUse(in_step, frozenset(slots))
-
-
-def homogeneous_steps(
-    subject: Subject, theta: Arrays, steps: Iterable[Step], hyperparameters: Mapping[str, Any]
-) -> frozenset[str]:
-    """Return the parameters whose step without decay is in proportion to them: from theta/2 it moves half as far.
-
-    Trust ratios and steps relative to the size of the weights are. Whether decay comes before or after such a step
-    does not show: (1 - c)*theta + u((1 - c)*theta) is (1 - c)*(theta + u(theta)).
-    """
-    starts = (theta, rounded({name: 0.5 * value for name, value in theta.items()}, subject.dtype))
-    whole, half = (subject.build_without_decay(start, hyperparameters) for start in starts)
-    names = {name for name, value in theta.items() if value.any()}
-    for count, step in enumerate(steps, start=1):
-        for optimizer in (whole, half):
-            optimizer.step(step.gradients, step.multiplier * hyperparameters["lr"])
-        reached, halved = read(whole), read(half)
-        for name in tuple(names):
-            scale = np.abs(theta[name]) + np.abs(reached[name]) + 2.0 * np.abs(halved[name])
-            if not np.all(np.abs(reached[name] - 2.0 * halved[name]) <= count * rounding_of(subject.dtype) * scale):
-                names.discard(name)
-    return frozenset(names)
 
 
 ROUNDINGS = 16

@@ -46,6 +46,27 @@ class PlannedAudit:
         return title_of(self.spec, self.options, self.path, self.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedSide:
+    """One of two optimizers to be compared: the target as named, and how to build and execute it."""
+
+    spec: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    framework: str | None = None
+    path: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedComparison:
+    """One comparison to be run."""
+
+    first: PlannedSide
+    second: PlannedSide
+    device: str = "cpu"
+    dtype: str = "float64"
+
+
 def title_of(spec: str, options: Mapping[str, Any], path: str | None, dtype: str = "float64") -> str:
     """Return `spec` followed by its options and, in brackets, the execution path and a dtype other than float64."""
     how = ", ".join(word for word in (path, dtype if dtype != "float64" else None) if word)

@@ -7,9 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .expectation import Expectation
-
 if TYPE_CHECKING:
+    from .expectation import Expectation
     from .planned import PlannedAudit
     from .subject import Subject
 

@@ -163,26 +163,6 @@ class Subject:
         return {name: fed.get(name) for name in gradients}
 
 
-def initial_parameters(self, trace: Trace) -> Arrays:
-        """Return theta_0 of `trace` as the optimizer holds it: rounded to the working precision, then float64."""
-        return initial_parameters(trace, self.dtype)
-
-    def as_fed(self, gradients: Mapping[str, NDArray[Any] | None]) -> dict[str, Float64Array | None]:
-        """Return the gradients that reach the optimizer: rounded to the working precision, then float64.
-
-        Every adapter rounds them so, on the host; a missing one stays None, and one beyond the format's range
-        becomes infinite.
-        """
-        fed = rounded({name: grad for name, grad in gradients.items() if grad is not None}, self.dtype)
-        return {name: fed.get(name) for name in gradients}
-
-
-def title_of(spec: str, options: Mapping[str, Any], path: str | None, dtype: str = "float64") -> str:
-    """Return `spec` followed by its options and, in brackets, the execution path and a dtype other than float64."""
-    how = ", ".join(word for word in (path, dtype if dtype != "float64" else None) if word)
-    return spec + "".join(f" {name}={value}" for name, value in options.items()) + (f" [{how}]" if how else "")
-
-
 def initial_parameters(trace: Trace, dtype: str = "float64") -> Arrays:
     """Return theta_0 of `trace` rounded to `dtype`, in float64, which holds every supported dtype exactly."""
     return rounded(trace.initial_parameters(), dtype)

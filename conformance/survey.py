@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ def depends_on(
     """Return everything the result of `entry` depends on: what it is found by when a survey is taken up again."""
     return {
         "planned": asdict(entry.planned(depth)),
-        "versions": {**entry.library.versions, "optconform": __version__},
+        "versions": {**entry.library.versions, "optconform": __version__, "python": platform.python_version()},
         "source": source_digest(),
         "traces": [trace.sha256 for trace in traces],
         "settings": dict(settings),

@@ -1,13 +1,11 @@
-"""Which optimizers a library exports. Importing a library is left to a process of its own: `exports_of`."""
+"""Which optimizers a library exports. Importing it is left to a worker process: see `workers.exporting`."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import inspect
-import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 from ..adapters.detect import follows_numpy_protocol
-from ..adapters.errors import TargetError
 from ..adapters.frameworks import framework_of_import, missing_imports, prepare_environment
 from ..adapters.native_output import without_noise
 from ..adapters.option_names import ALIASES
@@ -25,9 +22,6 @@ from ..adapters.protocol import Target
 from ..adapters.recipes import recipe_of
 from ..adapters.text import describe_error, escape_control
 
-_MARK = "optconform-exports: "
-"""What the line of a child's output starts with that is meant for its parent; libraries print on import."""
-_CHILD = "import sys; from optconform.conformance.survey_exports import print_exports; print_exports(sys.argv[1])"
 _OF_FRAMEWORKS = {
     "torch": ("torch", "numpy"),
     "tensorflow": ("tensorflow", "keras", "numpy"),
@@ -74,32 +68,6 @@ class Library:
         """Return what `to_json` told of."""
         exports = (Export(**{**each, "aliases": tuple(each["aliases"])}) for each in document["exports"])
         return cls(**{**document, "exports": tuple(exports)})
-
-
-def exports_of(library: str, python: str = sys.executable, timeout: float = 300.0) -> Library:
-    """Return what `library`, a dotted module name, exports; it is imported by another process running `python`.
-
-    Raises `TargetError` for what cannot be a module name. A library that is not installed, does not import, or
-    takes longer than `timeout` seconds to do so, is one with a `problem`.
-    """
-    if not all(part.isidentifier() for part in library.split(".")):
-        raise TargetError(f"{library!r} is not a module name; expected one such as torch.optim.")
-    command = [python, "-c", _CHILD, library]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False)
-    except subprocess.TimeoutExpired:
-        return Library(library, problem=f"importing it took more than {timeout:g} s")
-    lines = done.stdout.decode(errors="replace").splitlines()
-    told = next((line.removeprefix(_MARK) for line in reversed(lines) if line.startswith(_MARK)), None)
-    if told is None:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["without a message"])[-1]
-        return Library(library, problem=f"importing it ended with status {done.returncode}: {escape_control(last)}")
-    return Library.from_json(json.loads(told))
-
-
-def print_exports(library: str) -> None:
-    """Import `library` in this process and print what it exports as one line of JSON, for `exports_of`."""
-    print(_MARK + json.dumps(find_exports(library).to_json()))
 
 
 def find_exports(library: str) -> Library:

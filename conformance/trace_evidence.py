@@ -10,7 +10,8 @@ from .closer_look import look_closer
 from .evidence import Evidence
 from .fits import LEAST_ELEMENTS
 from .identify import KindOfDecay, kind_of_decay
-from .pairing import homogeneous_steps, paired_steps, parameter_use
+from .pairing import paired_steps
+from .parameter_use import homogeneous_steps, parameter_use
 from .result import Verdict
 from .subject import Subject
 from .traces import Trace
@@ -52,6 +53,8 @@ class TraceEvidence:
         verdicts = {kind.verdict for kind in kinds.values()}
         if verdicts & {Verdict.L2, Verdict.PRECONDITIONED}:
             kinds = {name: kind for name, kind in kinds.items() if not kind.unmoved_by_l2}
+        # Cautious decay leaves a parameter alone that opposes its step in every one.
+        kinds = {name: kind for name, kind in kinds.items() if not any(map(kind.spared_by, self.kinds.values()))}
         if Verdict.PRECONDITIONED in verdicts:
             few = {each.name for each in self.trace.parameters if each.size < LEAST_ELEMENTS}
             kinds = {name: kind for name, kind in kinds.items() if kind.verdict is not Verdict.L2 or name not in few}

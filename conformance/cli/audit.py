@@ -12,7 +12,7 @@ from .options import output_options, parse_counting, parse_limits, target_option
 @click.command()
 @click.argument("target")
 @target_options
-@worker_options
+@worker_options()
 @output_options
 def audit(
     target: str,
@@ -41,13 +41,9 @@ def audit(
     grouped otherwise, gradients missing, saved and restored, every execution path, and so on. Paths that
     compile are compared only if --paths names one, or is `all`.
     """
-    from ..api import DEFAULT_EXPECTATION
-    from ..expectation import parse_expectation
+    from ..expectation import DEFAULT_EXPECTATION, parse_expectation
     from ..planned import Depth, PlannedAudit
-    from ..reports.progress import Bar
-    from ..reports.render import write_json, write_text
-    from ..reports.text import print_audit
-    from ..workers.pool import run_isolated
+    from ..workers.pool import run_isolated, start_early
 
     counting = parse_counting(select, ignore)
     planned = PlannedAudit(
@@ -63,6 +59,11 @@ def audit(
         Depth(counting, path),
     )
     limits = parse_limits(timeout, memory, python, device)
+    start_early([planned], limits)
+    from ..reports.progress import Bar
+    from ..reports.render import write_json, write_text
+    from ..reports.text import print_audit
+
     with Bar([planned.title]) as bar:
         done = run_isolated([planned], trace_names, limits=limits, counting=counting, on_step=bar.step)
         ((_, result),) = bar.each(done)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
 @click.option("--require", multiple=True, metavar="FRAMEWORK|DEVICE", help="Fail with status 3 if it is not there.")
 @target_options
-@worker_options
+@worker_options()
 @output_options
 def check(
     targets: tuple[str, ...],
@@ -42,15 +42,17 @@ def check(
     framework, each with its own expectation.
     """
     from ..check_report import CheckReport
-    from ..reports.progress import Bar
-    from ..reports.render import write_json, write_text
-    from ..reports.text import print_check
-    from ..workers.pool import run_isolated
+    from ..workers.pool import run_isolated, start_early
 
     counting = parse_counting(select, ignore)
     plan, skipped = _plan(targets, framework, expected, python, how)
     _require(require, python)
     limits = parse_limits(timeout, memory, python, how["device"])
+    start_early(plan, limits)
+    from ..reports.progress import Bar
+    from ..reports.render import write_json, write_text
+    from ..reports.text import print_check
+
     titles = [planned.title for planned in plan]
     with Bar(titles) as bar:
         audits = run_isolated(plan, trace_names, limits=limits, counting=counting, on_step=bar.step)
@@ -67,10 +69,8 @@ def _plan(
     targets: tuple[str, ...], framework: str | None, expected: str | None, python: str | None, how: dict[str, Any]
 ) -> tuple[list[PlannedAudit], list[str]]:
     """Return (planned audits, frameworks skipped because they are not installed)."""
-    from ..api import DEFAULT_EXPECTATION
-    from ..check import builtin_plan, split_by_installed
-    from ..expectation import parse_expectation
-    from ..planned import PlannedAudit
+    from ..expectation import DEFAULT_EXPECTATION, parse_expectation
+    from ..planned import PlannedAudit, builtin_plan, split_by_installed
     from ..workers.questions import installed_in
 
     settings, renamed = dict(how["settings"]), dict(how["renamings"])
@@ -94,11 +94,12 @@ def _plan(
 
 def _require(required: tuple[str, ...], python: str | None) -> None:
     """Raise `MissingFramework` or `MissingDevice` unless every framework and device required is there."""
-    from ..check import require
-    from ..workers.questions import require_in
-
     for name in required:
         if python is None:
+            from ..check import require
+
             require(name)
         else:
+            from ..workers.questions import require_in
+
             require_in(python, name)

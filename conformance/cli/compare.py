@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import DTYPES, FRAMEWORKS, Assignment, Renaming, output_options, target_output_aside
+from .options import DTYPES, FRAMEWORKS, Assignment, Renaming, output_options, parse_limits, worker_options
 
 
 def _for_each(name: str, help: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -33,6 +33,7 @@ def _for_each(name: str, help: str, **how: Any) -> Callable[[Callable[..., Any]]
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N.")
 @click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Precision of both.")
 @click.option("--trace", "traces", multiple=True, metavar="NAME|PATH", help="Trace to replay; all by default.")
+@worker_options()
 @output_options
 def compare(
     target_a: str,
@@ -49,6 +50,9 @@ def compare(
     device: str,
     dtype: str,
     traces: tuple[str, ...],
+    timeout: float,
+    memory: float | None,
+    python: str | None,
     output_format: str,
     output: str | None,
     verbose: bool,
@@ -60,35 +64,41 @@ def compare(
     explains it, and the values with which B would follow A, tried on B. Exit status 0: the same path; 1: another;
     3: one of them could not run; 4: it cannot be told.
     """
-    from ..api import make_subject, open_traces
-    from ..compare import compare as run_compare
+    from ..planned import PlannedComparison, PlannedSide
+    from ..result import ExitStatus
+    from ..workers.comparing import NotCompared, StartedComparison
+
+    limits = parse_limits(timeout, memory, python, device)
+    first, second = (
+        PlannedSide(target, {**dict(shared), **dict(own)}, framework, path, dict(renamings))
+        for target, framework, path, renamings, own in (
+            (target_a, framework_a, path_a, map_a, set_a),
+            (target_b, framework_b, path_b, map_b, set_b),
+        )
+    )
+    started = StartedComparison(PlannedComparison(first, second, device, dtype), traces, limits)
     from ..reports.compare_text import print_compare
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
-    from ..rerun import compare_command
 
-    with target_output_aside():
-        first, second = (
-            make_subject(
-                target,
-                framework=framework,
-                device=device,
-                dtype=dtype,
-                path=path,
-                option_names=dict(renamings),
-                hyperparameters={**dict(shared), **dict(own)},
-            )
-            for target, framework, path, renamings, own in (
-                (target_a, framework_a, path_a, map_a, set_a),
-                (target_b, framework_b, path_b, map_b, set_b),
-            )
-        )
-        rerun = compare_command(first, second, traces)
-        with Bar([f"{first.title} and {second.title}"]) as bar:
-            result = run_compare(first, second, open_traces(traces), rerun, bar.step)
+    try:
+        with Bar([f"{target_a} and {target_b}"]) as bar:
+            compared = started.result(bar.step)
+    except NotCompared as error:
+        _show_output(error.output)
+        click.echo(f"Error: {error}", err=True)
+        return int(ExitStatus.COULD_NOT_RUN)
+    _show_output(compared.output)
     if output_format == "json":
-        write_json(result.to_json(), output)
+        write_json(compared.result.to_json(), output)
     else:
-        titles = (first.title, second.title)
-        write_text(lambda console: print_compare(console, result, titles, verbose=verbose), output)
-    return int(result.exit_status)
+        write_text(lambda console: print_compare(console, compared.result, compared.titles, verbose=verbose), output)
+    return int(compared.result.exit_status)
+
+
+def _show_output(output: str) -> None:
+    """Show what the targets printed on standard error: standard output is for the result and nothing else."""
+    from ...adapters.text import escape_control
+
+    for line in output.splitlines():
+        click.echo(escape_control(line), err=True)

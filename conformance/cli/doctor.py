@@ -38,16 +38,26 @@ def doctor(self_test: bool, framework: str | None, output_format: str) -> int:
         return int(report.exit_status)
     rows = [_examine(name) for name in wanted]
     if output_format == "json":
-        write_json({"schema": "optconform/doctor/1", "frameworks": rows}, None)
+        write_json({"schema": "optconform/doctor/1", "frameworks": rows, "limits": _limits()}, None)
     else:
         write_text(lambda console: _print(console, rows), None)
     return 0
 
 
+def _limits() -> dict[str, Any]:
+    """Return what a target may use unless the command says otherwise, and how many can run at once here."""
+    import os
+
+    from ..workers.limits import Limits
+
+    limits = Limits()
+    return {"timeout": limits.timeout, "memory_bytes": limits.bytes_allowed, "cores": os.cpu_count()}
+
+
 def _self_test(frameworks: tuple[str, ...]) -> SelfTest:
     """Run the collection of those of `frameworks` that are installed, with progress."""
-    from ..planned import split_by_installed
     from ..faults.self_test import SelfTest, collection, judged
+    from ..planned import split_by_installed
     from ..reports.progress import Bar
 
     present, absent = split_by_installed(frameworks)
@@ -92,6 +102,11 @@ def _print(console: Console, rows: list[dict[str, Any]]) -> None:
             ", ".join(row["paths"]) or "-",
         )
     console.print(table)
+    limits = _limits()
+    memory = limits["memory_bytes"]
+    allowed = "unlimited, since this system has no limit" if memory is None else f"{memory / 1e9:.1f} GB"
+    line = f"limits of a target: time {limits['timeout']:g} s (--timeout), memory {allowed} (--memory)"
+    console.print(f"{line}; cores: {limits['cores']}", highlight=False, soft_wrap=True)
     for row in rows:
         if row["remedy"]:
             console.print(Text(f"{row['framework']}: {row['remedy']}"), soft_wrap=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..workers.limits import DEFAULT_TIMEOUT
+from ..workers.limits import DEFAULT_TIMEOUT, MOST_MEMORY
 
 if TYPE_CHECKING:
     from ..result import Counting
@@ -62,6 +63,17 @@ class Renaming(_ParamType):
         return canonical, own
 
 
+class Amount(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; `nan` lies in no range, and would pass every one."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 def _stack(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     def apply(command: _Command) -> _Command:
         for decorator in reversed(decorators):
@@ -111,29 +123,30 @@ output_options = _stack(
 """Where results go and in which form."""
 
 
-worker_options = _stack(
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0.0, min_open=True),
-        default=DEFAULT_TIMEOUT,
-        show_default=True,
-        metavar="SECONDS",
-        help="Time for one target, its import included.",
-    ),
-    click.option(
-        "--memory",
-        type=click.FloatRange(min=0.0, min_open=True),
-        metavar="GB",
-        help="Memory for one target, on Linux; half of this machine's by default.",
-    ),
-    click.option(
-        "--python",
-        metavar="PATH",
-        help="Interpreter that runs the targets: it needs numpy, ml_dtypes, safetensors, click, rich and the "
-        "framework, not this package; this one by default.",
-    ),
-)
-"""What the process may use in which a target runs."""
+def worker_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[_Command], _Command]:
+    """Return the options for what the process may use in which a target runs; `timeout` is the default."""
+    return _stack(
+        click.option(
+            "--timeout",
+            type=Amount(min=0.0, min_open=True),
+            default=timeout,
+            show_default=True,
+            metavar="SECONDS",
+            help="Time for one target, its import included.",
+        ),
+        click.option(
+            "--memory",
+            type=Amount(min=0.0, min_open=True, max=MOST_MEMORY),
+            metavar="GB",
+            help="Memory for one target, on Linux; half of this machine's by default.",
+        ),
+        click.option(
+            "--python",
+            metavar="PATH",
+            help="Interpreter that runs the targets: it needs numpy, ml_dtypes, safetensors, click, rich and the "
+            "framework, not this package; this one by default.",
+        ),
+    )
 
 
 def parse_limits(timeout: float, memory: float | None, python: str | None, device: str) -> Limits:

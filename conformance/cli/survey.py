@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
 import click
 
-from .options import target_output_aside
+from .options import parse_limits, target_output_aside, worker_options
 
 if TYPE_CHECKING:
     from ..survey import Runner, Surveyed
     from ..survey_exports import Library
+    from ..workers.limits import Limits
 
 _TIMEOUT = 120.0
 """Seconds for one optimizer: a hundred times what the slowest of 300 took."""
@@ -22,9 +24,7 @@ _TIMEOUT = 120.0
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Optimizers audited at once; all cores.")
 @click.option("--cache", type=click.Path(file_okay=False), metavar="DIR", help="Where finished results are kept.")
 @click.option("--trace", "trace_names", multiple=True, metavar="NAME|PATH", help="Trace to replay.  [synthetic:small]")
-@click.option(
-    "--timeout", default=_TIMEOUT, show_default=True, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS"
-)
+@worker_options(_TIMEOUT)
 @click.option("--metamorphic", is_flag=True, help="Compare ways of using it too, as audit does: four times the work.")
 @click.option(
     "--format", "output_format", type=click.Choice(("text", "json", "markdown")), default="text", show_default=True
@@ -36,6 +36,8 @@ def survey(
     cache: str | None,
     trace_names: tuple[str, ...],
     timeout: float,
+    memory: float | None,
+    python: str | None,
     metamorphic: bool,
     output_format: str,
     output: str | None,
@@ -62,13 +64,14 @@ def survey(
     names = trace_names or (DEFAULT_TRACE,)
     traces = open_traces(names)
     jobs = jobs or os.cpu_count() or 1
-    found = _found(tuple(dict.fromkeys(libraries)), jobs)
+    limits = parse_limits(timeout, memory, python, "cpu")
+    found = _found(tuple(dict.fromkeys(libraries)), jobs, limits)
     entries = entries_of(found)
-    runner = _runner(names, jobs, timeout)
+    runner = _runner(names, jobs, limits)
     depth = Depth() if metamorphic else None
     surveyed: list[Surveyed] = []
     with target_output_aside(), Bar([entry.library.name for entry in entries]) as bar:
-        finished = run_survey(entries, traces, store, runner, {"timeout": timeout}, depth)
+        finished = run_survey(entries, traces, store, runner, dataclasses.asdict(limits), depth)
         surveyed.extend(bar.each(finished))
     kept = sum(each.kept for each in surveyed)
     if kept:
@@ -83,24 +86,26 @@ def survey(
     return int(report.exit_status)
 
 
-def _found(libraries: tuple[str, ...], jobs: int) -> list[Library]:
+def _found(libraries: tuple[str, ...], jobs: int, limits: Limits) -> list[Library]:
     """Return what the libraries export, each imported by a process of its own; say at once which are not there."""
     from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
 
     from ..reports.progress import Bar
-    from ..survey_exports import exports_of
+    from ..workers.exporting import exports_of
+    from ..workers.limits import WARM_SECONDS
 
+    ask = partial(exports_of, limits=dataclasses.replace(limits, timeout=WARM_SECONDS))
     with Bar([f"importing {library}" for library in libraries]) as bar, ThreadPoolExecutor(jobs) as threads:
-        found = list(bar.each(threads.map(exports_of, libraries)))
+        found = list(bar.each(threads.map(ask, libraries)))
     for library in found:
         if library.problem is not None:
             click.echo(f"not surveyed: {library.name}: {library.problem}", err=True)
     return found
 
 
-def _runner(trace_names: tuple[str, ...], jobs: int, timeout: float) -> Runner:
+def _runner(trace_names: tuple[str, ...], jobs: int, limits: Limits) -> Runner:
     """Return what runs a plan in worker processes, `jobs` at a time."""
-    from ..workers.limits import Limits
     from ..workers.pool import run_isolated
 
-    return lambda plan: run_isolated(plan, trace_names, limits=Limits(timeout=timeout), workers=jobs, keep_going=True)
+    return lambda plan: run_isolated(plan, trace_names, limits=limits, workers=jobs, keep_going=True)

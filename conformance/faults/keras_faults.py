@@ -159,17 +159,7 @@ class RMSprop(_Ruled):
         super().__init__(learning_rate, weight_decay, fault, {"rho": rho, "eps": epsilon}, **kwargs)
 
 
-class TrustSGDW(_Ruled):
+class TrustSGDW(SGDW):
     """SGDW on normalised gradients with a damped trust ratio, or with `fault` in it."""
 
     rule = update_rules.TRUST
-
-    def __init__(
-        self,
-        learning_rate: Any = 0.01,
-        weight_decay: float = 0.004,
-        momentum: float = 0.9,
-        fault: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, fault, {"momentum": momentum}, **kwargs)

@@ -144,17 +144,7 @@ class RMSprop(_Ruled):
         super().__init__(lr, weight_decay, fault, undecayed, rho=rho, eps=eps)
 
 
-class TrustSGDW(_Ruled):
+class TrustSGDW(SGDW):
     """SGDW on normalised gradients with a damped trust ratio, or with `fault` in it."""
 
     rule = update_rules.TRUST
-
-    def __init__(
-        self,
-        lr: float = 1e-2,
-        weight_decay: float = 1e-2,
-        momentum: float = 0.9,
-        fault: str | None = None,
-        undecayed: Sequence[str] = (),
-    ) -> None:
-        super().__init__(lr, weight_decay, fault, undecayed, momentum=momentum)

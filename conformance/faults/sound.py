@@ -165,7 +165,7 @@ def _libraries() -> Iterator[Sound]:
     for framework, rows in _LIBRARIES.items():
         for target, expectation, options in rows:
             shown = "".join(f"-{name}={value}" for name, value in options.items())
-            name, deep = f"{framework}-{target.partition(':')[2]}{shown}", target not in _OF_ONE_BASE_CLASS
+            name, deep = f"{framework}-library-{target.partition(':')[2]}{shown}", target not in _OF_ONE_BASE_CLASS
             yield Sound(name, framework, target, expectation, options, metamorphic=deep)
 
 

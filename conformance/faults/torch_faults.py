@@ -188,23 +188,10 @@ class RMSprop(_Ruled):
         super().__init__(params, defaults | {"maximize": maximize, "foreach": foreach}, fault)
 
 
-class TrustSGDW(_Ruled):
+class TrustSGDW(SGDW):
     """SGDW on normalised gradients with a damped trust ratio, or with `fault` in it."""
 
     rule = update_rules.TRUST
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-2,
-        momentum: float = 0.9,
-        weight_decay: float = 1e-2,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        fault: str | None = None,
-    ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        super().__init__(params, defaults | {"maximize": maximize, "foreach": foreach}, fault)
 
 
 def sgd_with_lr_tensor(

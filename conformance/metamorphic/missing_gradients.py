@@ -20,6 +20,7 @@ from ...adapters.protocol import MissingGradient
 from ..subject import Arrays, Float64Array, read
 from ..traces.trace import Step
 from .coupling import coupling
+from .explanations import rounding_explains
 from .setting import NOT_REPRODUCIBLE, Outcome, Setting, State
 
 _FIRST, _LATER = 1, 3
@@ -121,7 +122,8 @@ def _not_as_left_out(setting: Setting, steps: list[Step], path: list[Arrays]) ->
         )
         together = [{name: theta[name] for name in names} for theta, step in zip(path, steps, strict=True)]
         together = [theta for theta, step in zip(together, steps, strict=True) if step.index != absent]
-        distance = alone.farthest(together, alone.walk(alone.build()))
+        without = alone.walk(alone.build())
+        distance = alone.farthest(together, without)
         if distance.ratio > 1.0 and not setting.explains(distance):
             coupled = coupling(setting)
             if coupled is not None:
@@ -129,6 +131,13 @@ def _not_as_left_out(setting: Setting, steps: list[Step], path: list[Arrays]) ->
                     "skipped",
                     f"not moved and its state kept; whether it goes on as if the step had not been cannot be told, "
                     f"since the step of {coupled[0]!r} depends on the gradients of {coupled[1]!r}",
+                )
+            rounding = rounding_explains(alone, together, without, distance)
+            if rounding:
+                return Outcome(
+                    "skipped",
+                    "not moved and its state kept; whether it goes on as if the step had not been cannot be told: "
+                    f"{rounding}",
                 )
             return _failed(
                 steps[absent - 1],

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...adapters.errors import BuildFailed, StepFailed, UnknownOption
-from ...adapters.options import accepts, signature_of
+from ...adapters.options import accepts
+from ...adapters.signatures import signature_of
 from .attempts import attempted
 from .option_effects import ACT_LATER, EFFECTS, VANISHING, OptionEffect
 from .setting import NOT_REPRODUCIBLE, Outcome, Setting, negated, same_bits

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ...adapters.errors import UnknownOption
-from ...adapters.options import annotation_of
 from ...adapters.protocol import Adapter
+from ...adapters.signatures import annotation_of
 from ...reference.formats import FORMATS
 from ..checks import left_at
 from ..matching import Matching, match_trajectory

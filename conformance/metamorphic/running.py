@@ -17,6 +17,7 @@ from .paths import compiled_asked
 from .setting import Outcome, Setting
 from .table import CHECKS
 
+
 def metamorphic_checks(
     subject: Subject, traces: Sequence[Trace], depth: Depth, rerun: str | None = None
 ) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:

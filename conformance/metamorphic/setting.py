@@ -171,7 +171,10 @@ class MetamorphicCheck:
     run: Callable[[Setting], Iterator[Outcome]]
     """Yields one outcome, or one for each variant; a skipped one says why. `NotSupported` counts as skipped."""
     cost: int
-    """Optimizer steps that it takes, in walks over the setting's steps."""
+    """Walks over the setting's steps, or as many steps, that it takes besides the shared ones where nothing is wrong.
+
+    That is rounded up; of a check of several options or execution paths, for an optimizer that has most of them.
+    """
     also: tuple[str, ...] = ()
     """Other rules that it may find."""
 

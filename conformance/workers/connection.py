@@ -18,7 +18,7 @@ from typing import IO
 
 from ...adapters.text import escape_control
 from .limits import WARM_SECONDS
-from .processes import can_fork
+from .processes import KILL_PATIENCE, can_fork
 from .start import PACKAGE
 from .wire import Decoder, Garbled, Message, send
 
@@ -50,6 +50,11 @@ class Kind:
     memory: int | None
     forked: bool
     """Whether the framework may be imported once and forked for every target."""
+
+    @property
+    def interpreter(self) -> str:
+        """The interpreter, which is this process's own where none was named."""
+        return sys.executable if self.python is None else self.python
 
 
 class Output:
@@ -91,7 +96,7 @@ class Connection:
 
     def __init__(self, kind: Kind, path: Message, events: Events) -> None:
         """Start it. Raises `BadInterpreter` where the interpreter cannot be started."""
-        python = kind.python or sys.executable
+        python = kind.interpreter
         pipe = subprocess.PIPE
         try:
             # A session of its own: what the terminal sends, such as the interrupt, is for the command alone.
@@ -120,7 +125,6 @@ class Connection:
                 "library": kind.library,
                 "memory": kind.memory,
                 "forked": kind.forked,
-                "command": os.getpid(),
             }
         )
 
@@ -131,6 +135,8 @@ class Connection:
                 for message in decoder.feed(chunk):
                     if message.get("ready"):
                         self._ready_at, self.ready = time.monotonic(), True
+                    elif "ready" in message:  # it cannot be forked
+                        self._ended = True
                     self.events.put((self, message))
         self._ended = True
         self.events.put((self, None))
@@ -193,11 +199,16 @@ class Connection:
 
     def unusable(self) -> BadInterpreter:
         """Return the error for one that has ended before it could take a job, with what it said last."""
-        python = self.kind.python or sys.executable
         why = self.output.taken().strip().rpartition("\n")[2] or "it says nothing"
-        return BadInterpreter(f"{python!r} cannot run {PACKAGE}: {escape_control(why)}. {_NEEDED}")
+        return BadInterpreter(f"{self.kind.interpreter!r} cannot run {PACKAGE}: {escape_control(why)}. {_NEEDED}")
 
     def _kill(self) -> None:
+        if can_fork():
+            for number in (signal.SIGTERM, signal.SIGCONT):  # a target may have stopped it
+                self.process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_PATIENCE + KILL_PATIENCE)
+                return
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -15,8 +15,16 @@ def import_path(python: str | None) -> Message:
     """
     if python is None:
         return {"all": list(sys.path)}
-    here = str(Path.cwd())
+    here = current_folder()
     return {"first": [here] if here in sys.path or "" in sys.path else []}
+
+
+def current_folder() -> str:
+    """Return the current folder. Raises `FileNotFoundError` where it has been deleted."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError as error:
+        raise FileNotFoundError("the current folder has been deleted; change to one that is there") from error
 
 
 def use_import_path(path: Message) -> None:

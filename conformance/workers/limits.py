@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 600.0
 """Seconds; the slowest audit of a built-in optimizer takes 5, a replay of 10,000 steps of a small trace 20."""
 
+MOST_MEMORY = 1e9
+"""Gigabytes that can be asked for; the system counts bytes in 64 bits."""
+
 WARM_SECONDS = 300.0
 """Seconds for importing a framework, which takes 2 to 6 and does not count as the target's; beyond, it hangs."""
 
@@ -48,14 +51,15 @@ class Limits:
 
     def kept_in(self, result: Result) -> Result:
         """Return `result` with rerun commands that set these limits too, as far as they are not the default."""
+        findings = (replace(finding, rerun=self.added_to(finding.rerun)) for finding in result.findings)
+        return replace(result, rerun=self.added_to(result.rerun) or "", findings=tuple(findings))
+
+    def added_to(self, command: str | None) -> str | None:
+        """Return `command` with the options that set these limits; unchanged where there is no command."""
         given = (("--timeout", self.timeout, DEFAULT_TIMEOUT), ("--memory", self.memory, None))
         options = [f" {name} {value:g}" for name, value, default in given if value is not None and value != default]
         options += [f" --python {shlex.quote(self.python)}"] if self.python is not None else []
-        added = "".join(options)
-        findings = (
-            replace(finding, rerun=finding.rerun + added) if finding.rerun else finding for finding in result.findings
-        )
-        return replace(result, rerun=result.rerun and result.rerun + added, findings=tuple(findings))
+        return command + "".join(options) if command else command
 
 
 def memory_can_be_limited() -> bool:

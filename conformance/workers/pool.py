@@ -5,37 +5,28 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import queue
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import TargetError, UnknownOption
-from ...adapters.frameworks import framework_of_import
+from ...adapters.errors import TargetError
 from ...adapters.text import describe_error
 from ..planned import PlannedAudit
-from ..replaying import OnStep
-from ..rerun import rerun_of_planned
 from ..result import Counting, Result
-from ..traces import TraceError
 from .connection import Connection, Events, Kind, end_all
-from .failures import failure
 from .import_path import import_path
+from .kinds import kind_of
 from .limits import Limits
+from .listening import LISTEN
 from .messages import job_of
-from .start import PACKAGE
+from .mistakes import mistake_of
 from .wire import Message
 
-FORKED = frozenset({None, "numpy", "torch"})
-"""Frameworks that start no thread when they are imported, and so can be forked then; None stands for the core."""
+if TYPE_CHECKING:
+    from ..replaying import OnStep
+
 MAX_IDLE = 4
 """Workers without a job that are kept for later ones, also of another run in this process: one for each framework."""
-_MISTAKES = {each.__name__: each for each in (TargetError, UnknownOption, TraceError)}
-"""Errors of a worker that are the user's to mend, and that the command raises as its own."""
-_IMPORT = re.compile(r"^\s*(?:from|import)\s+(\w+)", re.MULTILINE)
-_LISTEN = 1.0
-"""Seconds between two looks at the clock; on Windows, nothing interrupts a longer wait."""
 _ALL = Counting()
 _DEFAULT = Limits()
 
@@ -71,6 +62,15 @@ def run_isolated(
             yield index, result.counting_only(counting)
     finally:
         run.end()
+
+
+def start_early(plan: Sequence[PlannedAudit], limits: Limits = _DEFAULT) -> None:
+    """Start the worker that the first audit of `plan` needs, so that the caller's own imports run beside its.
+
+    It is kept like one that has had a job. Raises `BadInterpreter` where the interpreter cannot be started.
+    """
+    if plan:
+        _idle.append(Connection(kind_of(plan[0], limits), import_path(limits.python), queue.SimpleQueue()))
 
 
 def end_idle_workers() -> None:
@@ -152,24 +152,14 @@ class _Run:
             self._warming.append(Connection(missing, self._path, self._events))
 
     def _kind(self, planned: PlannedAudit) -> Kind:
-        place = planned.spec.rpartition(":")[0]
-        framework, library = planned.framework, None
-        if place.endswith(".py") or "/" in place or "\\" in place:
-            framework = framework or _imported_by(place)
-        else:
-            root = place.partition(".")[0]
-            known = framework_of_import(root)
-            framework = framework or (known.name if known else None)
-            library = root if known is None and root != PACKAGE else None
-        memory = self._limits.bytes_allowed if planned.device == "cpu" else None
-        kind = Kind(self._limits.python, framework, library, memory, framework in FORKED)
+        kind = kind_of(planned, self._limits)
         return self._instead.get(kind, kind)
 
     def _next_done(self) -> tuple[int, Result] | None:
         """Wait for one message; return the index and the result of the job that it completes, if it does."""
-        left = min((each.seconds_left() for each in self._busy), default=_LISTEN)
+        left = min((each.seconds_left() for each in self._busy), default=LISTEN)
         try:
-            connection, message = self._events.get(timeout=min(_LISTEN, max(left, 0.0)))
+            connection, message = self._events.get(timeout=min(LISTEN, max(left, 0.0)))
         except queue.Empty:
             late = next((each for each in self._busy if each.seconds_left() <= 0.0), None)
             return None if late is None else self._late(late)
@@ -202,20 +192,21 @@ class _Run:
         return index, dataclasses.replace(self._result(index, end, seconds), output=output)
 
     def _result(self, index: int, end: Message, seconds: float) -> Result:
-        planned, said = self._plan[index], self._said.pop(index, {})
+        said = self._said.pop(index, {})
         mistake = None
         try:
-            if "error" in said:
-                mistake = _MISTAKES[said["error"]](*said["arguments"])
-                end = {"mistake": str(mistake)}
-            elif "result" in said:
+            if "result" in said:
                 return self._limits.kept_in(Result.from_json(said["result"]))
+            mistake = mistake_of(said)
         except (KeyError, TypeError, ValueError) as error:
             end = {"garbled": describe_error(error)}
-        if isinstance(mistake, TraceError) or (mistake is not None and not self._keep_going):
-            raise mistake
-        rerun = rerun_of_planned(planned, self._traces)
-        return self._limits.kept_in(failure(planned, end, self._limits, rerun, seconds))
+        if mistake is not None:
+            if not (self._keep_going and isinstance(mistake, TargetError)):
+                raise mistake
+            end = {"mistake": str(mistake)}
+        from .failures import failure  # it takes the whole audit along, of which a command needs nothing else
+
+        return failure(self._plan[index], self._traces, end, self._limits, seconds)
 
     def _late(self, connection: Connection) -> tuple[int, Result] | None:
         """End a worker that should have ended its target, or was to, itself."""
@@ -251,14 +242,3 @@ class _Run:
         if connection in self._warming:
             self._warming.remove(connection)
         connection.end()
-
-
-def _imported_by(place: str) -> str | None:
-    """Return the one framework that a file imports, as far as its text shows; None where it is none or several."""
-    try:
-        text = Path(place).read_text(encoding="utf-8", errors="replace")
-    except OSError:  # of which the worker will tell
-        return None
-    found = {known.name for root in _IMPORT.findall(text) if (known := framework_of_import(root)) is not None}
-    others = found - {"numpy"}
-    return others.pop() if len(others) == 1 else None

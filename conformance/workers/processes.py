@@ -13,7 +13,7 @@ from pathlib import Path
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
 """PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of <linux/prctl.h>."""
 _PROC = Path("/proc")
-_PATIENCE = 10.0
+KILL_PATIENCE = 10.0
 """Seconds in which what was killed must be gone; a process that waits for a dead disk may stay longer."""
 _PAUSE = 0.002
 
@@ -44,11 +44,6 @@ def die_with_parent(parent: int) -> None:
     _control(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def outlive_parent() -> None:
-    """Undo `die_with_parent`."""
-    _control(_SET_DEATH_SIGNAL, 0)
 
 
 def _control(option: int, value: int) -> None:
@@ -85,7 +80,7 @@ def kill_descendants(spare: Collection[int] = ()) -> None:
 
     They are stopped before they are killed: one that forks faster than it is found would never end.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + KILL_PATIENCE
     stopped: set[int] = set()
     while (alive := [pid for pid in descendants() if pid not in spare]) and time.monotonic() < deadline:
         new = [pid for pid in alive if pid not in stopped]

@@ -1,4 +1,4 @@
-"""What the command asks another interpreter before it plans: which frameworks and devices are there."""
+"""What the command asks a worker before it plans: which frameworks and devices are there, what libraries export."""
 
 from __future__ import annotations
 
@@ -8,28 +8,49 @@ from typing import Any
 
 from ...adapters.errors import MissingDevice, MissingFramework
 from ...adapters.frameworks import installed_frameworks
-from ..check import require
 from .connection import Connection, Events, Kind
+from .endings import ending_of
 from .import_path import import_path
-from .limits import WARM_SECONDS
+from .limits import WARM_SECONDS, Limits
+from .listening import messages_of
+from .mistakes import mistake_of, told
 from .wire import Message
+
+
+def _require(name: str) -> None:
+    from ..check import require  # in the worker alone
+
+    require(name)
+
+
+def _exports(library: str) -> dict[str, Any]:
+    from ..survey_exports import find_exports  # in the worker alone
+
+    return find_exports(library).to_json()
+
 
 ANSWERS: Mapping[str, Callable[[Any], Any]] = {
     "installed": lambda _: installed_frameworks(),
-    "required": require,
+    "required": _require,
+    "exports": _exports,
 }
 """Question -> the function that a worker answers it with."""
-_MISSING = {each.__name__: each for each in (MissingDevice, MissingFramework)}
 
 
 def installed_in(python: str) -> list[str]:
     """Return the frameworks that the interpreter `python` can find. Raises `BadInterpreter`."""
-    return list(_ask(python, {"question": "installed", "about": None}))
+    said, _, _ = ask("installed", None, Limits(WARM_SECONDS, python=python))
+    return [str(name) for name in said.get("answer", ())]
 
 
 def require_in(python: str, name: str) -> None:
     """Raise `MissingFramework` or `MissingDevice` unless the interpreter `python` has framework or device `name`."""
-    _ask(python, {"question": "required", "about": name})
+    said, end, _ = ask("required", name, Limits(WARM_SECONDS, python=python))
+    mistake = mistake_of(said)
+    if mistake is None and "answer" not in said:
+        mistake = MissingFramework(f"--require {name}: {ending_of(end, Limits(WARM_SECONDS))[1]}")
+    if mistake is not None:
+        raise mistake
 
 
 def answer(job: Message) -> Message:
@@ -37,22 +58,26 @@ def answer(job: Message) -> Message:
     try:
         return {"answer": ANSWERS[job["question"]](job["about"])}
     except (MissingDevice, MissingFramework) as error:
-        return {"missing": type(error).__name__, "message": str(error)}
+        return told(error)
 
 
-def _ask(python: str, question: Message) -> Any:
+def ask(question: str, about: Any, limits: Limits) -> tuple[Message, Message, str]:
+    """Ask a worker process of its own; return what it said, how it ended, and the last of what was printed.
+
+    Raises `BadInterpreter` where the interpreter of `limits` cannot be started or lacks what this package needs.
+    """
     events: Events = queue.SimpleQueue()
-    path = import_path(python)
-    connection = Connection(Kind(python, None, None, None, forked=True), path, events)
-    connection.start({**question, "path": path}, WARM_SECONDS)
+    path = import_path(limits.python)
+    connection = Connection(Kind(limits.python, None, None, limits.bytes_allowed, forked=False), path, events)
+    connection.start({"question": question, "about": about, "path": path}, limits.timeout)
+    said: Message = {}
+    end: Message = {}
     try:
-        while (message := events.get(timeout=connection.seconds_left())[1]) is not None:
-            if "missing" in message:
-                raise _MISSING[message["missing"]](message["message"])
-            if "answer" in message:
-                return message["answer"]
-    except queue.Empty:
-        pass
+        for message in messages_of(connection, events):
+            if "end" in message:
+                end = message
+            elif "ready" not in message:
+                said = message
+        return said, end, connection.finish()
     finally:
         connection.end()
-    raise connection.unusable()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from .guardian import stay_above
 from .import_path import use_import_path
 from .limits import ONE_THREAD, limit_memory
 from .processes import can_fork
@@ -17,6 +18,8 @@ from .wire import Message, receive, send
 
 def serve() -> None:
     """Serve the command until it closes the connection."""
+    if can_fork():
+        stay_above()
     jobs, answers = _private_channel()
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)

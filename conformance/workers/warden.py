@@ -4,8 +4,8 @@ The warden of a framework that may be forked imports it and forks for every job,
 takes seconds. Other frameworks start threads, and a fork keeps only one of them: there, the process below imports
 the framework, runs one job after another, and is replaced when a target has failed or has changed it.
 
-A target that ends its parent ends the warden, and with it itself; what it had started in sessions of their own may
-then be left. All else that is below the warden, whatever it did, ends with the job.
+All that is below the warden, whatever it did, ends with the job. A target that ends its parent ends the warden, and
+with it itself; what it had started then is ended by the process above: see `guardian`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from .limits import WARM_SECONDS, limit_memory, no_core_dumps
-from .processes import adopt_orphans, die_with_parent, kill_descendants, outlive_parent, tasks_below, threads
+from .processes import adopt_orphans, die_with_parent, kill_descendants, tasks_below, threads
 from .wire import Decoder, Garbled, Message, receive, send
 from .worker import Worker
 
@@ -32,7 +32,7 @@ _COUNT_INTERVAL = 0.1
 _COUNT_SHARE = 20
 """Counting takes 1.4 ms where 85 processes run; where it takes long, it is done less often."""
 _CHUNK = 1 << 16
-_TOLD = frozenset({"step", "result", "error", "answer", "missing"})
+_TOLD = frozenset({"step", "result", "compared", "failed", "error", "answer"})
 """What messages of a worker hold, one of them each, besides those to its warden."""
 
 
@@ -72,9 +72,7 @@ class Warden:
         """Run jobs until the command closes the connection or is no more."""
         adopt_orphans()
         if self._setup["forked"]:
-            die_with_parent(self._setup["command"])  # nobody listens to the connection during an import
             self._warm = self._new_worker()
-            outlive_parent()
             if threads() > 1:
                 self._tell({"ready": False})
                 return
@@ -98,7 +96,7 @@ class Warden:
 
     def _attend(self, job: Message) -> Message:
         """Run one job and return how it ended, with everything that it left ended too."""
-        if self._warm is not None and "planned" in job:
+        if self._warm is not None and "traces" in job:
             with contextlib.suppress(Exception):  # which the job will raise again, and tell
                 self._warm.open_traces(job)
         ward = self._ward

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...adapters.errors import BuildFailed, MissingFramework, StepFailed, TargetError
+from ...adapters.errors import BuildFailed, MissingDevice, MissingFramework, StepFailed, TargetError
 from ...adapters.global_state import changed, observe
 from ...adapters.random_generators import seeded
 from ...adapters.text import describe_error
@@ -21,12 +21,15 @@ from ..api import make_subject
 from ..audit import failed
 from ..builtin_targets import BUILTIN_TARGETS
 from ..check import audit_planned, unbuilt
+from ..compare import compare
 from ..observations import make_finding
 from ..replaying import OnStep
+from ..rerun import compare_command, rerun_of_planned
 from ..result import Finding
 from ..traces import Trace, TraceError, find_trace, shipped_names
 from .import_path import use_import_path
-from .messages import planned_of
+from .messages import comparison_of, planned_of
+from .mistakes import told
 from .questions import answer
 from .wire import Message
 
@@ -61,7 +64,7 @@ class Worker:
         return self._traces[names]
 
     def run(self, job: Message, tell: Tell) -> bool:
-        """Run one audit, or answer a question; tell what comes of it: a result, or a mistake in the command.
+        """Run one audit or comparison, or answer a question; tell what comes of it, or a mistake in the command.
 
         Returns whether the process is as it was: the target neither failed nor changed what is global. What it has
         printed is written by then.
@@ -71,6 +74,8 @@ class Worker:
             if "question" in job:
                 tell(answer(job))
                 return True
+            if "comparison" in job:
+                return self._compared(job, tell)
             return self._audited(job, tell)
         finally:
             for stream in (sys.stdout, sys.stderr):
@@ -84,15 +89,44 @@ class Worker:
             try:
                 result = audit_planned(planned, self.open_traces(job), job["traces"], _throttled(tell))
             except (TargetError, TraceError) as error:
-                tell({"error": type(error).__name__, "arguments": list(error.args)})
+                tell(told(error))
                 return False
             except BaseException as error:
-                result = failed(unbuilt(planned), _unexpected(error))
+                rerun = rerun_of_planned(planned, job["traces"])
+                result = dataclasses.replace(failed(unbuilt(planned), _unexpected(error, rerun)), rerun=rerun)
             lines = [*self._changed_by_library, *changed(before, observe())]
         if lines:
             result = dataclasses.replace(result, findings=(*result.findings, _state_changed(lines, result.rerun)))
         tell({"result": result.to_json()})
         return not any(finding.rule in _LEAVES_TRACES for finding in result.findings)
+
+    def _compared(self, job: Message, tell: Tell) -> bool:
+        planned = comparison_of(job["comparison"])
+        try:
+            first, second = (
+                make_subject(
+                    side.spec,
+                    framework=side.framework,
+                    device=planned.device,
+                    dtype=planned.dtype,
+                    path=side.path,
+                    option_names=side.renamed,
+                    hyperparameters=side.options,
+                )
+                for side in (planned.first, planned.second)
+            )
+            rerun = compare_command(first, second, job["traces"])
+            traces = self.open_traces(job)
+            with seeded():
+                result = compare(first, second, traces, rerun, _throttled(tell))
+        except (TargetError, TraceError, MissingFramework, MissingDevice) as error:
+            tell(told(error))
+        except BaseException as error:
+            traceback.print_exc()
+            tell({"failed": f"it raised {describe_error(error)}"})
+        else:
+            tell({"compared": result.to_json(), "titles": [first.title, second.title]})
+        return False
 
 
 def _warm(framework: str) -> None:
@@ -110,10 +144,10 @@ def _state_changed(lines: list[str], rerun: str) -> Finding:
     return make_finding("OC907", f"process-wide state is not as it was: {'; '.join(lines)}", rerun=rerun, changed=lines)
 
 
-def _unexpected(error: BaseException) -> Finding:
+def _unexpected(error: BaseException, rerun: str) -> Finding:
     """Return the finding for an error that no adapter expects: memory ran out, or there is a defect somewhere."""
     where = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
-    return make_finding("OC902", f"the audit raised {describe_error(error)}", traceback=where)
+    return make_finding("OC902", f"the audit raised {describe_error(error)}", rerun=rerun, traceback=where)
 
 
 def _throttled(tell: Tell) -> OnStep:

@@ -163,3 +163,18 @@ def test_error_that_cannot_describe_itself():
     assert describe_error(Odd()) == "Odd"
     assert describe_error(ValueError("a\nb")) == "ValueError: a\\nb"
     assert describe_error(ValueError()) == "ValueError"
+
+
+def test_error_whose_description_exits():
+    class Exits(Exception):
+        def __str__(self):
+            raise SystemExit(3)
+
+    assert describe_error(Exits()) == "Exits"
+
+
+def test_of_a_long_message_the_beginning_is_shown():
+    described = describe_error(ValueError("z" * 10**6))
+    assert described.startswith("ValueError: zzz")
+    assert described.endswith("zzz... (1000000 characters)")
+    assert len(described) < 30_000

@@ -145,7 +145,13 @@ def test_parameter_in_no_group(parameters):
         build(ADAMW, parameters, Layout(groups=(("w", "scale"),)))
 
 
-@pytest.mark.parametrize("target", [ADAMW, Excludes])
+class KeepsTwo(Excludes):
+    """Keeps what its own option says beside an attribute that bears another usual name."""
+
+    wd = 0.5
+
+
+@pytest.mark.parametrize("target", [ADAMW, Excludes, KeepsTwo])
 def test_changed_decay_acts_as_if_built_in(target, parameters, gradients):
     changed = build(target, parameters, GROUPS)
     changed.set_weight_decay(0.25)

@@ -104,8 +104,12 @@ def test_mask_of_weight_decay(name, groups, path, parameters, gradients):
 
 @pytest.mark.parametrize(
     "mask",
-    [{"w": True, "b": False, "scale": True}, lambda parameters: {name: name != "b" for name in parameters}],
-    ids=["tree", "function"],
+    [
+        {"w": True, "b": False, "scale": True},
+        lambda parameters: {name: name != "b" for name in parameters},
+        lambda parameters: {name: np.all(np.bool_(name != "b")) for name in parameters},
+    ],
+    ids=["tree", "function", "NumPy's booleans"],
 )
 def test_masks_of_the_user_are_read_back_and_kept(mask, parameters):
     assert build("adamw", parameters, mask=mask).excluded == {"b"}

@@ -11,10 +11,12 @@ from optconform.adapters.options import (
     constructor_arguments,
     default_of,
     held_values,
+    names_in_order,
+    names_of,
     own_name,
-    signature_of,
 )
 from optconform.adapters.protocol import Target
+from optconform.adapters.signatures import signature_of
 
 pytestmark = pytest.mark.numpy
 
@@ -255,3 +257,14 @@ def test_own_names_become_canonical_where_they_mean_the_same_option(factory, giv
     renamed = canonical_hyperparameters(target(factory), given)
     assert tuple(renamed) == canonical
     assert constructor_arguments(target(factory), renamed) == constructor_arguments(target(factory), given)
+
+
+def test_the_option_of_the_target_comes_before_the_usual_names():
+    def factory(wd=0.0):
+        """Name it as few do."""
+
+    found = names_in_order(target(factory), "weight_decay")
+    assert found[:2] == ("wd", "weight_decay")
+    assert set(found) == names_of(target(factory), "weight_decay")
+    assert names_in_order(target(factory, weight_decay="decay"), "weight_decay")[0] == "weight_decay"
+    assert "decay" in names_in_order(target(factory, weight_decay="decay"), "weight_decay")

@@ -1,6 +1,7 @@
 """From names to targets, with every way to be wrong."""
 
 import collections
+import os
 import pathlib
 import sys
 
@@ -86,6 +87,15 @@ def test_module_that_is_not_there():
         load_target("optconform_absent.optim:AdamW")
     with pytest.raises(TargetError, match=r"no module named optconform.absent"):
         load_target("optconform.absent:AdamW")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_pipe_or_a_directory_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "folder.py").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(TargetError, match=rf"{name}\.py is a directory, a pipe or a device, but should be a file"):
+            load_target(f"{tmp_path / name}.py:Mine")
 
 
 def test_file_that_is_not_there_names_the_closest(python_file):

@@ -5,9 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
+import optconform
 from optconform.conformance.audit import audit
 from optconform.conformance.builtin_targets import documented_rule
 from optconform.conformance.expectation import parse_expectation
+from optconform.conformance.faults.trace import fault_trace
 from optconform.conformance.result import Verdict
 from optconform.conformance.trace_evidence import common_verdict
 from optconform.conformance.traces import synthetic_trace
@@ -332,3 +334,18 @@ def test_memory_does_not_grow_with_the_steps(run, zoo, make_trace, known):
 
     peak(8)  # what is imported and cached at first
     assert peak(900) < peak(300) + 900 * 50  # an eighth of the gradients of the longer trace
+
+
+def test_a_parameter_that_opposes_its_steps_agrees_with_cautious_decay():
+    """The 0-d parameter of this trace grows in every step, so a cautious decay never acts on it."""
+    result = optconform.audit(
+        "optconform.conformance.faults.numpy_faults:SGDW",
+        fault="cautious",
+        traces=[fault_trace()],
+        expect="decoupled",
+        metamorphic=False,
+    )
+    kinds = {parameter.name: str(parameter.verdict) for parameter in result.parameters}
+    assert kinds == {"w": "decoupled", "u": "decoupled", "s": "ignored"}
+    assert (result.verdict, result.decay.form) == ("decoupled", "cautious")
+    assert {finding.rule for finding in result.findings} == {"OC201"}

@@ -4,9 +4,10 @@ import pytest
 
 from optconform.adapters.errors import TargetError
 from optconform.conformance.builtin_targets import BUILTIN_TARGETS
-from optconform.conformance.check import CheckReport, builtin_plan, run, split_by_installed
+from optconform.conformance.check import run
+from optconform.conformance.check_report import CheckReport
 from optconform.conformance.expectation import parse_expectation
-from optconform.conformance.planned import PlannedAudit
+from optconform.conformance.planned import PlannedAudit, builtin_plan, split_by_installed
 from optconform.conformance.result import Counting
 
 ADAMW, SGDW = (f"optconform.adapters.numpy_optimizers:{name}" for name in ("AdamW", "SGDW"))

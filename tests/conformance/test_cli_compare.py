@@ -97,6 +97,58 @@ def test_4_it_cannot_be_told(run, tmp_path):
     assert "cannot tell" in out
 
 
+HOSTILE = """
+import os, time
+import numpy as np
+class Plain:
+    def __init__(self, weight_decay=0.0): pass
+    def step(self, params, grads, lr):
+        self.act()
+        return {name: theta - lr * grads[name] for name, theta in params.items()}
+class Exits(Plain):
+    def act(self): os._exit(0)
+class Hangs(Plain):
+    def act(self): time.sleep(600)
+class Breaks(Plain):
+    def act(self): raise GeneratorExit("out")
+class Prints(Plain):
+    def act(self): print("\x1b[31mred")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Exits", "Error: no comparison: the process died: exit status 0, before there was a result"),
+        (
+            "Hangs",
+            "Error: no comparison: not done after 2 s; where it only needs longer, raise the limit",
+        ),
+        ("Breaks", "Error: no comparison: it raised GeneratorExit: out"),
+    ],
+)
+def test_3_one_of_them_could_not_run(run, tmp_path, name, words):
+    path = tmp_path / "hostile.py"
+    path.write_text(HOSTILE, encoding="utf-8")
+    status, out, err = run(f"{path}:{name}", SGDW, *TRACE, "--framework-a", "numpy", "--timeout", "2")
+    assert (status, out) == (3, "")
+    assert words in err
+
+
+def test_what_a_target_prints_goes_to_standard_error(run, tmp_path):
+    path = tmp_path / "hostile.py"
+    path.write_text(HOSTILE, encoding="utf-8")
+    status, out, err = run(f"{path}:Prints", f"{path}:Prints", *TRACE, "--format", "json")
+    assert (status, json.loads(out)["exit_status"]) == (0, 0)
+    assert set(err.splitlines()) == {r"\x1b[31mred"}
+
+
+def test_limits_are_kept_in_the_rerun_command(run):
+    status, out, _ = run(ADAMW, ADAMW, *TRACE, "--timeout", "45", "--memory", "2", "--format", "json")
+    assert status == 0
+    assert json.loads(out)["rerun"].endswith("--trace synthetic:small --timeout 45 --memory 2")
+
+
 def test_json_is_one_document(run):
     status, out, _ = run(ADAMW, SGDW, *TRACE, "--format", "json")
     document = json.loads(out)

@@ -21,8 +21,9 @@ class Choosy:
 
 
 @pytest.fixture
-def run(capsys):
-    """Return (exit status, standard output, standard error) of one command."""
+def run(capsys, monkeypatch):
+    """Return (exit status, standard output, standard error) of one command, in 120 columns."""
+    monkeypatch.setenv("COLUMNS", "120")
 
     def command(*arguments):
         status = main([str(argument) for argument in arguments])

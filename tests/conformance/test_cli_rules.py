@@ -1,6 +1,7 @@
 """The rule table, `explain`, `doctor`, and the command group itself."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import optconform.conformance
 from optconform.conformance.cli.main import main
 from optconform.conformance.codes import CODES
+from optconform.conformance.workers import limits
 
 
 @pytest.fixture
@@ -98,6 +100,14 @@ class TestDoctor:
         }
         assert rows["numpy"]["devices"] == ["cpu"]
         assert rows["numpy"]["remedy"] is None
+
+    def test_the_limits_are_said(self, run, only_numpy, monkeypatch):
+        memory = limits.Limits().bytes_allowed
+        assert f"time 600 s (--timeout), memory {memory / 1e9:.1f} GB (--memory); cores: " in run("doctor")[1]
+        said = json.loads(run("doctor", "--format", "json")[1])["limits"]
+        assert said == {"timeout": 600.0, "memory_bytes": memory, "cores": os.cpu_count()}
+        monkeypatch.setattr("sys.platform", "win32")
+        assert "memory unlimited, since this system has no limit" in run("doctor")[1]
 
 
 class TestGroup:

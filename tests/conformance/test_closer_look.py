@@ -56,6 +56,33 @@ def lamb(self, name, theta, grad, lr):
     return theta - lr * norm(theta) / norm(step) * step
 
 
+def trust_ratio_first(self, name, theta, grad, lr):
+    """The momentum holds steps scaled by the norm of theta, and the decay; nothing else of theta."""
+    scaled = norm(theta) / (1.0 + norm(theta)) * grad / (norm(grad) or 1.0)
+    self.m[name] = 0.9 * self.m.get(name, 0.0) + scaled + self.weight_decay * theta
+    return theta - lr * self.m[name]
+
+
+def unguarded_ratio_first(self, name, theta, grad, lr):
+    with np.errstate(invalid="ignore"):
+        scaled = norm(theta) / (1.0 + norm(theta)) * grad / norm(grad)
+    self.m[name] = 0.9 * self.m.get(name, 0.0) + scaled + self.weight_decay * theta
+    return theta - lr * self.m[name]
+
+
+def trust_ratio_beside(self, name, theta, grad, lr):
+    scaled = norm(theta) / (1.0 + norm(theta)) * grad / (norm(grad) or 1.0)
+    self.m[name] = 0.9 * self.m.get(name, 0.0) + scaled
+    return theta - lr * (self.m[name] + self.weight_decay * theta)
+
+
+def averaged_trust_ratio(self, name, theta, grad, lr):
+    """As beside the momentum, and a slow average of the weights: decay may well change that."""
+    after = trust_ratio_beside(self, name, theta, grad, lr)
+    self.slow[name] = 0.5 * (self.slow.get(name, theta) + after)
+    return after
+
+
 def lars(self, name, theta, grad, lr):
     ratio = 0.1 * norm(theta) / (norm(grad) + self.weight_decay * norm(theta))
     self.m[name] = 0.9 * self.m.get(name, 0.0) + lr * ratio * (grad + self.weight_decay * theta)
@@ -91,6 +118,8 @@ PRECONDITIONED = {
     "lamb": (updating(lamb), Scaling.TRUST_RATIO_OF_STEP),
     "lars": (updating(lars), Scaling.TRUST_RATIO_OF_STEP),
     "novograd": (updating(novograd), Scaling.INSIDE_MOMENTUM),
+    "trust ratio before the momentum": (updating(trust_ratio_first), Scaling.INSIDE_MOMENTUM),
+    "trust ratio before the momentum, 0/0": (updating(unguarded_ratio_first), Scaling.INSIDE_MOMENTUM),
     "in the first moment": (updating(in_first_moment), Scaling.ELEMENT_WISE),
     "by gradient": (
         decaying(lambda self, name, theta, grad, q, c: c * theta / (1 + np.abs(grad))),
@@ -321,6 +350,13 @@ def test_no_order_shows_beside_a_step_in_proportion_to_theta(run):
         assert (result.decay.applied_to, int(result.exit_status)) == ("either", 0)
         assert set(fired(result)) == {"OC201"}
         assert any("previous or the updated" in sentence for sentence in result.cannot_tell)
+
+
+@pytest.mark.parametrize("update", [trust_ratio_beside, averaged_trust_ratio])
+def test_momentum_that_only_the_trust_ratio_scales_is_no_reason_to_doubt_a_decay_beside_it(run, update):
+    """Nor is an average of the weights, which decay changes as it changes the weights."""
+    result = run(updating(update), "decoupled,order=previous")
+    assert (result.verdict, result.decay.law) == ("decoupled", "lr*wd")
 
 
 def test_the_order_beside_a_step_that_reads_theta_otherwise_does_show(run):

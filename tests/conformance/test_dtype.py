@@ -12,13 +12,13 @@ from optconform.adapters.frameworks import FRAMEWORKS, missing_imports
 from optconform.conformance.api import make_subject, open_traces
 from optconform.conformance.audit import _law, audit
 from optconform.conformance.builtin_targets import BUILTIN_TARGETS
-from optconform.conformance.check import builtin_plan, run
+from optconform.conformance.check import run
 from optconform.conformance.cli.options import DTYPES
 from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.pairing import paired_steps, rounding_of
-from optconform.conformance.planned import PlannedAudit
+from optconform.conformance.planned import PlannedAudit, builtin_plan, title_of
 from optconform.conformance.result import ExitStatus, Verdict
-from optconform.conformance.subject import initial_parameters, title_of
+from optconform.conformance.subject import initial_parameters
 from optconform.conformance.trace_evidence import identify
 from optconform.reference.formats import FORMATS
 

@@ -108,6 +108,9 @@ class TestCommand:
         assert main(["doctor", "--self-test", "--framework", "numpy", "--format", "json"]) == 0
         document = json.loads(capsys.readouterr().out)
         jsonschema.Draft202012Validator(SCHEMA).validate(document)
+        assert set(document) == set(SCHEMA["properties"])
+        for part in ("tallies", "rows"):
+            assert set(document[part][0]) == set(SCHEMA["properties"][part]["items"]["properties"])
         assert [row["name"] for row in document["rows"]] == [row.name for row in FEW]
 
     def test_what_is_wrong_is_shown(self, few, capsys, monkeypatch):
@@ -116,7 +119,7 @@ class TestCommand:
         assert "numpy-sgdw-ignored: OC102 did not fire as error" in capsys.readouterr().out
 
     def test_nothing_that_could_run_is_no_pass(self, capsys, monkeypatch):
-        monkeypatch.setattr("optconform.conformance.check.installed_frameworks", lambda: ())
+        monkeypatch.setattr("optconform.conformance.planned.installed_frameworks", lambda: ())
         assert main(["doctor", "--self-test", "--framework", "jax"]) == 4
         assert "nothing ran" in capsys.readouterr().out
 

@@ -5,7 +5,8 @@ import pytest
 
 from optconform.conformance.evidence import Evidence
 from optconform.conformance.identify import kind_of_decay
-from optconform.conformance.pairing import paired_steps, parameter_use
+from optconform.conformance.pairing import paired_steps
+from optconform.conformance.parameter_use import parameter_use
 from optconform.conformance.result import Verdict
 from optconform.conformance.subject import initial_parameters
 

@@ -6,7 +6,8 @@ pytest.importorskip("tensorflow")
 
 from optconform.adapters.keras_tf import keras
 from optconform.conformance.api import make_subject
-from optconform.conformance.metamorphic.running import Depth, metamorphic_checks
+from optconform.conformance.metamorphic.running import metamorphic_checks
+from optconform.conformance.planned import Depth
 from optconform.conformance.result import Counting, Severity
 
 pytestmark = pytest.mark.tensorflow

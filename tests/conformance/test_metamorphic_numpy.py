@@ -233,7 +233,19 @@ class EightBits(Momentum):
 
     def remember(self, name, grad):
         buffer = super().remember(name, grad) * (1.0 if self.beside > 1 else 1.0 + 2.0**-8)
-        return buffer.astype(np.float32).view(np.uint32).__and__(np.uint32(0xFFFF0000)).view(np.float32)
+        return to_eight_bits(buffer)
+
+
+def to_eight_bits(array):
+    return array.astype(np.float32).view(np.uint32).__and__(np.uint32(0xFFFF0000)).view(np.float32)
+
+
+class EightBitsCounted(SharedCount):
+    """Rounds the step to eight bits; the shared count is worth no more than one of these roundings."""
+
+    def remember(self, name, grad):
+        buffer = super().remember(name, grad) * (1.0 - 0.9**self.count)
+        return to_eight_bits(buffer * (1.0 + 2.0**-8 * (self.count % 2)))
 
 
 class Noisy(Momentum):
@@ -340,6 +352,12 @@ class TestMissingGradients:
         assert outcome.outcome == "failed"
         assert words in outcome.message
         assert "the convention of numpy" in outcome.message
+
+    def test_what_steps_of_fewer_bits_hide_is_not_told(self, outcomes):
+        outcome = only(outcomes(missing_gradients.missing_gradients_check, EightBitsCounted))
+        assert outcome.outcome == "skipped"
+        assert "cannot be told" in outcome.message
+        assert "fewer bits" in outcome.message
 
     def test_a_target_that_cannot_do_without_a_gradient(self, outcomes):
         class Needs(Momentum):

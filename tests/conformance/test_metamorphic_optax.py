@@ -7,7 +7,8 @@ pytest.importorskip("optax")
 import optax
 
 from optconform.conformance.api import make_subject
-from optconform.conformance.metamorphic.running import Depth, metamorphic_checks
+from optconform.conformance.metamorphic.running import metamorphic_checks
+from optconform.conformance.planned import Depth
 from optconform.conformance.result import Counting, Severity
 
 pytestmark = pytest.mark.jax

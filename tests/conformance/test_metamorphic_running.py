@@ -14,8 +14,9 @@ from optconform.conformance.cli.main import main
 from optconform.conformance.codes import CODES
 from optconform.conformance.metamorphic import paths, running, setting, table
 from optconform.conformance.metamorphic.drawing import drawn_setting
-from optconform.conformance.metamorphic.running import Depth, metamorphic_checks
+from optconform.conformance.metamorphic.running import metamorphic_checks
 from optconform.conformance.metamorphic.setting import MetamorphicCheck, Outcome
+from optconform.conformance.planned import Depth
 from optconform.conformance.result import Counting, ExitStatus, Severity
 
 pytestmark = pytest.mark.numpy

@@ -6,7 +6,8 @@ torch = pytest.importorskip("torch")
 
 from optconform.conformance.api import make_subject  # noqa: E402
 from optconform.conformance.metamorphic.drawing import drawn_setting  # noqa: E402
-from optconform.conformance.metamorphic.running import Depth, metamorphic_checks  # noqa: E402
+from optconform.conformance.metamorphic.running import metamorphic_checks  # noqa: E402
+from optconform.conformance.planned import Depth  # noqa: E402
 from optconform.conformance.result import Counting, Severity  # noqa: E402
 
 pytestmark = pytest.mark.torch

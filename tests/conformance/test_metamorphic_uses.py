@@ -22,6 +22,7 @@ from optconform.conformance.metamorphic.reproducibility import reproducibility_c
 from optconform.conformance.metamorphic.restore import restore_check
 from optconform.conformance.metamorphic.setting import NOT_REPRODUCIBLE
 from optconform.conformance.metamorphic.sparse import sparse_check
+from optconform.conformance.metamorphic.table import CHECKS
 from optconform.conformance.metamorphic.zero_gradients import zero_gradients_check
 from optconform.conformance.subject import Subject
 
@@ -342,6 +343,18 @@ def test_every_check_passes_a_sound_optimizer(name):
     assert {outcome.outcome for outcome in outcomes(EVERY[name], Sound)} == {"passed"}
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_it_costs_what_the_table_says(name, monkeypatch):
+    setting = setting_of(Sound)
+    assert setting.reproducible
+    steps = []
+    step = Sound.step
+    monkeypatch.setattr(Sound, "step", lambda self, gradients, lr: (steps.append(lr), step(self, gradients, lr)))
+    list(EVERY[name](setting))
+    (cost,) = (row.cost for row in CHECKS if row.run is EVERY[name])
+    assert cost - 1 < len(steps) / len(setting.steps) <= cost
+
+
 @pytest.mark.parametrize("name", ["sparse", "exclusion", "decay change"])
 def test_without_an_option_of_decay_its_checks_are_skipped(name):
     outcome = only_outcome(EVERY[name], NoDecayOption)
@@ -449,7 +462,9 @@ def test_lazy_decay_is_found_in_every_matrix():
 
 
 def test_decay_that_a_sparse_gradient_turns_off_is_found():
-    for outcome in outcomes(sparse_check, UndecayedIfSparse):
+    found = outcomes(sparse_check, UndecayedIfSparse)
+    assert {outcome.parameter for outcome in found} == {"w", "u"}
+    for outcome in found:
         assert (outcome.outcome, outcome.evidence["decaying"]) == ("failed", 0)
         assert "decays in no row" in outcome.message
 

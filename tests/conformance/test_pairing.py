@@ -6,7 +6,8 @@ import pytest
 from optconform.adapters.protocol import MissingGradient
 from optconform.conformance.audit import audit
 from optconform.conformance.expectation import parse_expectation
-from optconform.conformance.pairing import paired_steps, parameter_use, with_l2_term
+from optconform.conformance.pairing import paired_steps, with_l2_term
+from optconform.conformance.parameter_use import parameter_use
 from optconform.conformance.result import Verdict
 from optconform.conformance.subject import initial_parameters, read
 

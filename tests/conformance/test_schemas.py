@@ -9,7 +9,7 @@ import pytest
 from referencing import Registry, Resource
 
 from optconform.conformance.audit import audit
-from optconform.conformance.check import CheckReport
+from optconform.conformance.check_report import CheckReport
 from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.result import Result
 

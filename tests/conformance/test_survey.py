@@ -93,9 +93,10 @@ def test_what_a_result_depends_on_makes_it_another(survey, change):
     assert again.ran == ["SGDW", "AdamW"]
 
 
-def test_this_package_is_among_what_results_depend_on(survey, monkeypatch):
+@pytest.mark.parametrize("found_by", ["source_digest", "platform.python_version"])
+def test_this_package_and_python_are_among_what_results_depend_on(survey, monkeypatch, found_by):
     survey(Counting())
-    monkeypatch.setattr("optconform.conformance.survey.source_digest", lambda: "changed")
+    monkeypatch.setattr(f"optconform.conformance.survey.{found_by}", lambda: "changed")
     again = Counting()
     survey(again)
     assert len(again.ran) == 2
@@ -181,6 +182,11 @@ def test_json_follows_the_schema_and_reads_back(report):
     validator = jsonschema.Draft202012Validator(schemas["survey"], registry=registry)
     validator.validate(document)
     assert read_report(document).to_json() == document
+    described = schemas["survey"]["properties"]
+    library = described["libraries"]["items"]["properties"]
+    assert set(document) == set(described)
+    assert set(document["libraries"][0]) == set(library)
+    assert set(document["libraries"][0]["exports"][0]) == set(library["exports"]["items"]["properties"])
     del document["libraries"][0]["versions"]
     assert not validator.is_valid(document)
 

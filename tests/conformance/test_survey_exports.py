@@ -5,7 +5,11 @@ import sys
 import pytest
 
 from optconform.adapters.errors import TargetError
-from optconform.conformance.survey_exports import Library, exports_of, find_exports
+from optconform.conformance.survey_exports import Library, find_exports
+from optconform.conformance.workers.connection import BadInterpreter
+from optconform.conformance.workers.exporting import exports_of
+from optconform.conformance.workers.limits import Limits
+from optconform.conformance.workers.processes import can_fork
 
 STEP = "    def step(self, params, grads, lr):\n        return {n: p - lr * grads[n] for n, p in params.items()}\n"
 INIT = (
@@ -29,8 +33,7 @@ def library(tmp_path, monkeypatch):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "__init__.py").write_text(source)
-        inherited = [entry for entry in sys.path if entry]
-        monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), *inherited]))
+        monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         return name
 
     return write
@@ -44,6 +47,13 @@ def test_optimizers_are_found_and_aliases_kept_together(library):
         ("Plain", "numpy", ()),
     ]
     assert found.left_out == {}
+
+
+def test_it_is_looked_for_where_this_process_looks_and_nowhere_else(library, tmp_path, monkeypatch):
+    name = library(INIT)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry and entry != str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    assert "it is not installed" in exports_of(name).problem
 
 
 def test_the_library_is_not_imported_here(library):
@@ -97,8 +107,29 @@ def test_a_library_that_is_not_installed_comes_with_the_command():
 
 
 def test_an_import_that_takes_too_long_is_ended(library):
-    found = exports_of(library("import time\ntime.sleep(600)\n"), timeout=2.0)
-    assert "more than 2 s" in found.problem
+    found = exports_of(library("import time\ntime.sleep(600)\n"), Limits(timeout=2.0))
+    assert "importing it: not done after 2 s" in found.problem
+
+
+def test_an_import_that_ends_the_process_says_what_it_printed(library):
+    found = exports_of(library("import os, sys\nprint('good\\x1b', flush=True)\nos._exit(5)\n"))
+    assert found.problem == (
+        "importing it: the process died: exit status 5, before there was a result; it printed last: good\\x1b"
+    )
+
+
+@pytest.mark.skipif(not can_fork(), reason="a limit on memory, which takes Linux")
+def test_an_import_has_no_more_memory_than_it_may(library):
+    found = exports_of(library("kept = bytearray(10**11)\n"), Limits(memory=4.0))
+    assert "raised MemoryError" in found.problem
+
+
+def test_another_interpreter_is_asked(library, tmp_path, monkeypatch):
+    name = library(INIT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert exports_of(name, Limits(python=sys.executable)).problem is None
+    with pytest.raises(BadInterpreter, match="cannot be started"):
+        exports_of(name, Limits(python="/nowhere/python"))
 
 
 @pytest.mark.parametrize("name", ["", "a-b", "torch.optim:Adam", "../x", "a..b"])

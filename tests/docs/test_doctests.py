@@ -8,7 +8,7 @@ import pytest
 
 import optconform
 
-OF_A_FRAMEWORK = ("pytorch", "torch_", "keras", "optax", "compiled")
+OF_A_FRAMEWORK = ("pytorch", "torch_", "keras", "optax", "jax_", "compiled")
 """Parts of the names of modules that import a framework or Numba, which need not be there."""
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from optconform.conformance.builtin_targets import BUILTIN_TARGETS
 from optconform.conformance.cli.main import main
+from optconform.conformance.planned import title_of
 from optconform.conformance.result import Verdict
-from optconform.conformance.subject import title_of
 
 README = Path(__file__).parents[2] / "README.md"
 

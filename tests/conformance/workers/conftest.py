@@ -10,7 +10,7 @@ from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.workers.pool import run_isolated
 
-TRACE = ("synthetic:mixed",)
+TRACE = ("synthetic:small",)
 PATIENCE = 30.0
 """Seconds after which what should have happened has not."""
 

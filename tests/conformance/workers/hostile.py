@@ -66,7 +66,7 @@ def leave_children():
 def loop():
     remember(os.getpid())
     while True:
-        pass
+        time.sleep(1e-3)  # as endless as a loop without it, for a hundredth of the processor
 
 
 def hold_the_gil():
@@ -85,6 +85,14 @@ def ignore_signals():
 def kill_parent():
     remember(os.getpid(), os.getppid())
     os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)
+    time.sleep(600)
+
+
+def leave_and(number):
+    """Leave a process in a session of its own, then send a signal to the parent."""
+    remember(os.getpid())
+    leave_children()
+    os.kill(os.getppid(), number)
     time.sleep(600)
 
 
@@ -138,6 +146,8 @@ ForgesMistakes = target(
     lambda: write_everywhere(b'\0\0\0\x20{"error": "X", "arguments": [1]}' + b'\0\0\0\x0c{"end": 123}')
 )
 ForgesResults = target(lambda: write_everywhere(b'\0\0\0\x0e{"result": {}}' + b'\0\0\0\x0c{"end": 123}'))
+LeavesAndKills = target(lambda: leave_and(signal.SIGKILL))
+LeavesAndStops = target(lambda: leave_and(signal.SIGSTOP))
 LeavesChildren = target(begin=leave_children)
 Strange = target(raise_strange, name="Str\x1b[31mange")
 Seeds = target(lambda: random.seed(0))

@@ -8,13 +8,14 @@ from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.planned import PlannedAudit
 from optconform.conformance.result import Counting
 from optconform.conformance.traces import TraceError, find_trace
+from optconform.conformance.workers import connection
 from optconform.conformance.workers.connection import OUTPUT_BYTES
 from optconform.conformance.workers.limits import DEFAULT_TIMEOUT, Limits
 from optconform.conformance.workers.pool import run_isolated
 from optconform.conformance.workers.processes import can_fork
 
 ADAMW = "optconform.adapters.numpy_optimizers:AdamW"
-TRACE = "synthetic:mixed"
+TRACE = "synthetic:small"
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="processes that are forked and followed, which takes Linux")
 
@@ -56,6 +57,8 @@ def test_a_failure_yields_its_finding_and_the_next_target_its_verdict(failures, 
     assert finding.rule.startswith(code)
     assert words in finding.message
     assert failed.reason == finding.message
+    assert finding.rerun
+    assert failed.rerun == finding.rerun
     assert (str(following.verdict), int(following.exit_status)) == ("decoupled", 0)
 
 
@@ -77,6 +80,16 @@ def test_nothing_that_a_target_has_started_is_left(run, pids, alive):
     started = pids(4)
     assert len(started) == len(set(started))
     assert alive(started) == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("LeavesAndKills", "OC904"), ("LeavesAndStops", "OC903")])
+def test_nothing_is_left_where_the_warden_is_killed_or_stopped(run, pids, alive, monkeypatch, name, code):
+    monkeypatch.setattr(connection, "_MARGIN", 0.5)
+    monkeypatch.setattr(connection, "_PATIENCE", 0.5)
+    failed, following = run(name, "Plain", limits=Limits(timeout=2.0))
+    assert [finding.rule for finding in failed.findings] == [code]
+    assert str(following.verdict) == "decoupled"
+    assert alive(pids(3)) == []
 
 
 def test_the_last_of_what_is_printed_is_kept(run):

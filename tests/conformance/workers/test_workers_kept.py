@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from optconform.conformance.workers import connection, pool
+from optconform.conformance.workers import connection, kinds, pool
 from optconform.conformance.workers.connection import BadInterpreter
 from optconform.conformance.workers.limits import Limits
 from optconform.conformance.workers.processes import can_fork
@@ -54,7 +54,7 @@ class TestReused:
 
     @pytest.fixture(autouse=True)
     def not_forked(self, monkeypatch):
-        monkeypatch.setattr(pool, "FORKED", frozenset())
+        monkeypatch.setattr(kinds, "FORKED", frozenset())
 
     def test_one_process_serves_all_until_one_fails(self, run):
         results = run("Speaks", "Speaks", "SaysExit", "Speaks", "Segfaults", "Speaks", "Seeds", "Speaks")
@@ -169,7 +169,7 @@ class TestEndOfTheCommand:
 
         def start():
             target = f"{folder / 'hostile.py'}:LoopsInStep"
-            arguments = [sys.executable, "-m", "optconform", "check", target, "--trace", "synthetic:mixed"]
+            arguments = [sys.executable, "-m", "optconform", "check", target, "--trace", "synthetic:small"]
             # A shell that runs this in the background hands down that SIGINT is ignored; a handler here undoes that.
             inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
             try:
@@ -207,7 +207,7 @@ class TestEndOfTheCommand:
 def test_the_command_line_hands_its_limits_on(folder, tmp_path, capsys):
     from optconform.conformance.cli.main import main
 
-    command = ("audit", f"{folder / 'hostile.py'}:NeedsMemory", "--framework", "numpy", "--trace", "synthetic:mixed")
+    command = ("audit", f"{folder / 'hostile.py'}:NeedsMemory", "--framework", "numpy", "--trace", "synthetic:small")
     status = main([*command, "--timeout", "60", "--memory", "3", "--format", "json"])
     document = json.loads(capsys.readouterr().out)
     assert (status, [each["rule"] for each in document["findings"]]) == (3, ["OC902"])

@@ -44,7 +44,7 @@ def test_they_share_an_import_and_nothing_else(tmp_path):
         PlannedAudit(f"{tmp_path / 'mine.py'}:{name}", parse_expectation("any"))
         for name in ("Speaks", "Big", "Dtype", "Speaks")
     ]
-    results = dict(run_isolated(plan, ["synthetic:mixed"], limits=Limits(memory=8.0)))
+    results = dict(run_isolated(plan, ["synthetic:small"], limits=Limits(memory=8.0)))
     before, big, dtype, after = (results[index] for index in range(4))
     assert {str(each.verdict) for each in (before, dtype, after)} == {"equivalent"}
     assert [finding.rule for finding in big.findings] == ["OC901"]

@@ -5,12 +5,14 @@ import math
 
 import pytest
 
+from optconform.adapters.errors import MissingDevice, MissingFramework, PathNotTaken, TargetError, UnknownOption
 from optconform.conformance.expectation import parse_expectation
-from optconform.conformance.metamorphic.running import Depth
-from optconform.conformance.planned import PlannedAudit
+from optconform.conformance.planned import Depth, PlannedAudit, PlannedComparison, PlannedSide
 from optconform.conformance.result import Counting, Result
+from optconform.conformance.traces import TraceError
 from optconform.conformance.workers import limits
-from optconform.conformance.workers.messages import job_of, planned_of
+from optconform.conformance.workers.messages import comparison_of, job_of, job_of_comparison, planned_of
+from optconform.conformance.workers.mistakes import mistake_of, told
 from optconform.conformance.workers.wire import Decoder, Garbled, encode, pack, unpack
 
 LITERALS = [
@@ -99,3 +101,29 @@ class TestLimits:
         monkeypatch.setattr("sys.platform", "win32")
         assert "memory is not limited: win32" in limits.unlimited_memory("cpu")
         assert limits.Limits().bytes_allowed is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(kind("why") for kind in (MissingDevice, MissingFramework, PathNotTaken, TargetError, UnknownOption)),
+        TraceError("file", "found", "expected", "remedy", "tensor"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_mistakes_arrive_as_they_were_raised(error):
+    back = mistake_of(json.loads(json.dumps(told(error))))
+    assert (type(back), back.args, str(back)) == (type(error), error.args, str(error))
+
+
+def test_what_tells_of_no_mistake_is_none():
+    assert mistake_of({"result": {}}) is None
+    with pytest.raises(KeyError):
+        mistake_of({"error": "SystemExit", "arguments": []})
+
+
+def test_a_planned_comparison_arrives_as_it_was_sent():
+    first = PlannedSide("torch.optim:AdamW", {"betas": (0.8, 0.95)}, "torch", "foreach", {"lr": "rate"})
+    planned = PlannedComparison(first, PlannedSide("optax:adamw", {"nu": None}), dtype="float32")
+    job = json.loads(json.dumps(job_of_comparison(planned, ["digits_mlp"], {"all": []})))
+    assert (comparison_of(job["comparison"]), job["traces"]) == (planned, ["digits_mlp"])
