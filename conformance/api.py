@@ -18,7 +18,7 @@ from .metamorphic.paths import run_path
 from .planned import Depth
 from .rerun import compare_command
 from .result import ExitStatus, Result
-from .subject import Subject
+from .subject import Subject, usual_dtype
 from .traces import Trace, find_trace, shipped_names
 
 
@@ -28,7 +28,7 @@ def audit(
     expect: str = DEFAULT_EXPECTATION,
     framework: str | None = None,
     device: str = "cpu",
-    dtype: str = "float64",
+    dtype: str | None = None,
     mode: str | None = None,
     path: str | None = None,
     traces: Sequence[str | Trace] = (),
@@ -46,7 +46,8 @@ def audit(
     `eager` or `compiled`; the others are compared with it, those that compile only if `path` names one or is
     `all`. `metamorphic=False` leaves out this and every other comparison of ways of using the optimizer. `dtype`
     is the working precision, `float64`, `float32`, `bfloat16` or `float16`: parameters and gradients are rounded
-    to it, and the optimizer computes as it then does. `mode` is what the reference takes over before every step,
+    to it, and the optimizer computes as it then does; by default float64, unless the optimizer is known to refuse
+    that (`adapters.recipes`). `mode` is what the reference takes over before every step,
     `theta-resync`, `free-run` or `full-resync`; it is chosen unless given. The global random generators are seeded
     for the audit, and put back in the end.
 
@@ -156,7 +157,7 @@ def make_subject(
     *,
     framework: str | None = None,
     device: str = "cpu",
-    dtype: str = "float64",
+    dtype: str | None = None,
     mode: str | None = None,
     path: str | None = None,
     option_names: Mapping[str, str] | None = None,
@@ -176,7 +177,8 @@ def make_subject(
     options = canonical_hyperparameters(found, given)
     adapter = load_adapter(found.framework)
     rule = documented_rule(found.spec, options)
-    return Subject(found, adapter, options, device, run_path(adapter, path, compared=compared), rule, dtype, mode)
+    run_on = run_path(adapter, path, compared=compared)
+    return Subject(found, adapter, options, device, run_on, rule, dtype or usual_dtype(found), mode)
 
 
 def open_traces(traces: Sequence[str | Trace] = ()) -> list[Trace]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .._version import __version__
 from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, NotReplayable, StepFailed
+from ..adapters.recipes import recipe_of
 from ..reference import RULES
 from .checks import axis_checks, kind_check, own_values_checks, probe_checks, separation, trajectory_check
 from .effective_decay import EffectiveDecay, law_of_match, left_of_decay
@@ -73,6 +74,7 @@ def audit(
         device=subject.device,
         dtype=subject.dtype,
         path=subject.path or subject.adapter.paths[0],
+        remark=recipe_of(subject.target).reason,
         versions=versions(subject.adapter.versions()),
         probe=subject.probe(),
         traces=tuple({"name": trace.name, "sha256": trace.sha256} for trace in traces),

@@ -80,7 +80,7 @@ def unbuilt(planned: PlannedAudit) -> Result:
         expected=str(planned.expectation),
         reason="",
         device=planned.device,
-        dtype=planned.dtype,
+        dtype=planned.dtype or "float64",
         path=planned.path,
         versions=versions({}),
         hyperparameters=dict(planned.options),

@@ -3,7 +3,8 @@
 Some rules draw from a global generator in every step: to perturb, or to decide what is renewed. Runs that are compared
 must draw the same numbers, or what differs between them is chance. So every optimizer that an audit builds starts
 from the state in which the audit found the generators, goes on from where its last step left them, and leaves them as
-they were.
+they were. Nothing else may draw from them meanwhile: draws of another thread between two steps would be taken for the
+optimizer's.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class PlannedAudit:
     device: str = "cpu"
     path: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
-    dtype: str = "float64"
+    dtype: str | None = None
+    """Working precision; where None float64, unless the target is known to refuse that."""
     mode: str | None = None
     depth: Depth | None = None
     """Which metamorphic checks are run besides; none where it is None."""
@@ -43,7 +44,7 @@ class PlannedAudit:
     @property
     def title(self) -> str:
         """The target with its options, path and dtype, as tables and progress show it."""
-        return title_of(self.spec, self.options, self.path, self.dtype)
+        return title_of(self.spec, self.options, self.path, self.dtype or "float64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def title_of(spec: str, options: Mapping[str, Any], path: str | None, dtype: str
 
 
 def builtin_plan(
-    frameworks: Sequence[str], device: str = "cpu", dtype: str = "float64", mode: str | None = None
+    frameworks: Sequence[str], device: str = "cpu", dtype: str | None = None, mode: str | None = None
 ) -> list[PlannedAudit]:
     """Return the audits of the built-in optimizers of `frameworks`, in working precision `dtype`."""
     return [

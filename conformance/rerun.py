@@ -21,6 +21,8 @@ def rerun_command(
     `paths` is the value of `--paths` where that is not the path of the subject. None can where a trace has no name,
     an option's value is no literal, or the target is local to a function.
     """
+    from .subject import usual_dtype  # which brings NumPy, and that the command line does without
+
     return _command(
         subject.target.spec,
         subject.hyperparameters,
@@ -30,7 +32,7 @@ def rerun_command(
             "--framework": subject.target.framework,
             "--paths": paths or subject.path,
             "--device": subject.device,
-            "--dtype": subject.dtype,
+            "--dtype": None if subject.dtype == usual_dtype(subject.target) else subject.dtype,
             "--mode": subject.mode,
             "--expect": str(expectation),
         },
@@ -80,7 +82,7 @@ def _command(
     return shlex.join(words)
 
 
-_DEFAULTS = {"--device": "cpu", "--dtype": "float64"}
+_DEFAULTS = {"--device": "cpu"}
 
 
 def compare_command(first: Subject, second: Subject, trace_arguments: Sequence[str] | None) -> str:

@@ -49,6 +49,8 @@ class Result:
     device: str = "cpu"
     dtype: str = "float64"
     path: str | None = None
+    remark: str = ""
+    """What the target was handed besides parameters and numbers, or was spared, and why; empty for most."""
     versions: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     probe: Mapping[str, Any] = field(default_factory=dict)

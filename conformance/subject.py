@@ -33,6 +33,11 @@ _BETA2_NAMES = ("beta2", "betas")
 """Names under which beta2 may be among the user's hyperparameters; then the probe leaves it."""
 
 
+def usual_dtype(target: Target) -> str:
+    """Return the working precision where none is asked for: float64, or what a target needs that refuses it."""
+    return recipe_of(target).dtype or "float64"
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One target, how it is to be executed, and the hyperparameters the user set."""

@@ -7,12 +7,17 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 SCHEMA = "optconform/survey-result/1"
+_PARTIAL = ".partial-"
+_ABANDONED = 3600.0
+"""Seconds after which a result that is still being written never will be: writing one takes milliseconds."""
 
 
 def default_folder() -> Path:
@@ -40,11 +45,18 @@ class Cache:
     folder: Path
 
     def prepare(self) -> None:
-        """Create the folder. Raises `OSError` naming it where results could not be written."""
+        """Create the folder, and clear it of what a killed process left unfinished.
+
+        Raises `OSError` naming it where results could not be written.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
+            for partial in self.folder.glob(f"{_PARTIAL}*"):
+                with suppress(FileNotFoundError):  # another process has just finished it
+                    if time.time() - partial.stat().st_mtime > _ABANDONED:
+                        partial.unlink()
         except OSError as error:
             raise OSError(
                 f"--cache {str(self.folder)!r} cannot be written ({error.strerror}); name a folder that can"
@@ -61,7 +73,7 @@ class Cache:
     def write(self, depends_on: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Store `result`: complete under its name, or not at all, even if the machine stops in between."""
         document = {"schema": SCHEMA, "depends_on": _plain(depends_on), "result": result}
-        descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=self.folder)
+        descriptor, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=self.folder)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(document, file, allow_nan=False)

@@ -18,7 +18,7 @@ def audit(
     target: str,
     framework: str | None,
     device: str,
-    dtype: str,
+    dtype: str | None,
     mode: str | None,
     path: str | None,
     settings: tuple[tuple[str, Any], ...],

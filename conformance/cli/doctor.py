@@ -46,12 +46,10 @@ def doctor(self_test: bool, framework: str | None, output_format: str) -> int:
 
 def _limits() -> dict[str, Any]:
     """Return what a target may use unless the command says otherwise, and how many can run at once here."""
-    import os
-
-    from ..workers.limits import Limits
+    from ..workers.limits import Limits, usable_cores
 
     limits = Limits()
-    return {"timeout": limits.timeout, "memory_bytes": limits.bytes_allowed, "cores": os.cpu_count()}
+    return {"timeout": limits.timeout, "memory_bytes": limits.bytes_allowed, "cores": usable_cores()}
 
 
 def _self_test(frameworks: tuple[str, ...]) -> SelfTest:

@@ -87,7 +87,7 @@ target_options = _stack(
     click.option("--framework", type=click.Choice(FRAMEWORKS), help="Whose optimizer it is; found out by default."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N."),
     click.option(
-        "--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Precision it works in."
+        "--dtype", type=click.Choice(DTYPES), help="Precision it works in; float64 unless it is known to refuse that."
     ),
     click.option(
         "--mode", type=click.Choice(MODES), help="What the reference takes over in each step; chosen by default."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -58,12 +57,13 @@ def survey(
     from ..reports.survey import markdown_of, print_survey
     from ..survey import DEFAULT_TRACE, entries_of, run_survey, survey_report
     from ..survey_cache import Cache, default_folder
+    from ..workers.limits import usable_cores
 
     store = Cache(Path(cache) if cache is not None else default_folder())
     store.prepare()
     names = trace_names or (DEFAULT_TRACE,)
     traces = open_traces(names)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or usable_cores()
     limits = parse_limits(timeout, memory, python, "cpu")
     found = _found(tuple(dict.fromkeys(libraries)), jobs, limits)
     entries = entries_of(found)

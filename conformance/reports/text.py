@@ -118,6 +118,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ("probe", _settings(result.probe)),
         ("hyperparameters", _settings(result.hyperparameters)),
     ]
+    if result.remark:
+        facts.append(("known of it", result.remark))
     if decay.law:
         factor, lr, wd = (
             _measured(value, uncertainty)

@@ -31,6 +31,12 @@ ONE_THREAD: Mapping[str, str] = MappingProxyType(
 """Environment of a worker, unless it is set: the tensors of traces are small, and only one thread may fork."""
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use, which may be fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What every target may use, and which interpreter runs it."""

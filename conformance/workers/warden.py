@@ -24,7 +24,7 @@ from typing import NoReturn
 from .limits import WARM_SECONDS, limit_memory, no_core_dumps
 from .processes import adopt_orphans, die_with_parent, kill_descendants, tasks_below, threads
 from .wire import Decoder, Garbled, Message, receive, send
-from .worker import Worker
+from .worker import Worker, flush_output
 
 MAX_TASKS = max(1024, 16 * (os.cpu_count() or 1))
 """Processes and threads of one target. The system's own limit counts everything that the user runs."""
@@ -165,6 +165,7 @@ class Warden:
         jobs, to_ward = os.pipe()
         from_ward, answers = os.pipe()
         warden = os.getpid()
+        flush_output()  # or the process would write it again
         pid = os.fork()
         if pid == 0:
             try:

@@ -42,6 +42,13 @@ _LEAVES_TRACES = frozenset({"OC901", "OC902", "OC907"})
 Tell = Callable[[Message], None]
 
 
+def flush_output() -> None:
+    """Write out what Python still holds of standard output and error; the target may have closed or replaced them."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+
+
 class Worker:
     """A process with a framework imported, perhaps a library of optimizers too, and the traces it has opened."""
 
@@ -78,9 +85,7 @@ class Worker:
                 return self._compared(job, tell)
             return self._audited(job, tell)
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(BaseException):  # the target may have closed or replaced it
-                    stream.flush()
+            flush_output()
 
     def _audited(self, job: Message, tell: Tell) -> bool:
         planned = planned_of(job["planned"])

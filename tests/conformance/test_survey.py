@@ -1,6 +1,8 @@
 """The survey itself: results are kept by what they depend on, and reported as JSON, Markdown and text."""
 
 import json
+import os
+import time
 from importlib import resources
 
 import jsonschema
@@ -136,6 +138,16 @@ def test_what_is_written_is_whole_or_not_there(cache):
     assert cache.read({"a": 1}) == {"value": 1.0}
     assert cache.read({"a": 2}) is None
     assert len(list(cache.folder.iterdir())) == 1
+
+
+def test_what_a_killed_survey_left_unfinished_is_cleared_and_what_is_being_written_is_not(cache):
+    abandoned, current = cache.folder / ".partial-old", cache.folder / ".partial-new"
+    for file in (abandoned, current):
+        file.write_text("{")
+    long_ago = time.time() - 86400.0
+    os.utime(abandoned, (long_ago, long_ago))
+    cache.prepare()
+    assert [path.name for path in cache.folder.iterdir()] == [".partial-new"]
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path):

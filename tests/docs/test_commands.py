@@ -49,34 +49,30 @@ def commands() -> list[Command]:
 
 
 def own_commands() -> list[object]:
+    """Each command once; those that write and read `my-trace` are one item, in the order in which they stand."""
     items = []
     shown = {(c.line, c.status): c for c in reversed(commands()) if c.line.startswith("optconform ")}
-    for number, command in enumerate(reversed(shown.values())):
-        if command.line in CHECKED_ELSEWHERE:
+    alone = [[command] for command in reversed(shown.values()) if "my-trace" not in command.line]
+    together = [command for command in reversed(shown.values()) if "my-trace" in command.line]
+    for number, group in enumerate([*alone, together]):
+        line = group[0].line
+        if line in CHECKED_ELSEWHERE:
             continue
-        marks = [getattr(pytest.mark, FRAMEWORK_OF[name]) for name in FRAMEWORK_OF if name in command.line]
-        if "my-trace" in command.line:  # one writes it, another reads it: the same process, in this order
-            marks.append(pytest.mark.xdist_group("my-trace"))
-        items.append(pytest.param(command, id=f"{number}-{command.line}", marks=marks))
+        marks = [getattr(pytest.mark, FRAMEWORK_OF[name]) for name in FRAMEWORK_OF if name in line]
+        items.append(pytest.param(group, id=f"{number}-{line}", marks=marks))
     return items
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A folder with the examples in it, shared so that one command can use what another wrote."""
-    folder = tmp_path_factory.mktemp("documented")
-    (folder / "examples").symlink_to(ROOT / "examples")
-    return folder
-
-
-@pytest.mark.parametrize("command", own_commands())
-def test_documented_command(command, workplace, monkeypatch, capsys):
-    for name, framework in FRAMEWORK_OF.items():
-        if name in command.line and importlib.util.find_spec(name) is None:
-            pytest.skip(f"{framework} is not installed here; the environment `all` runs this command")
-    monkeypatch.chdir(workplace)
-    status = main(shlex.split(command.line)[1:])
-    assert status == command.status, capsys.readouterr().err
+@pytest.mark.parametrize("commands_of_item", own_commands())
+def test_documented_command(commands_of_item, tmp_path, monkeypatch, capsys):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    for command in commands_of_item:
+        for name, framework in FRAMEWORK_OF.items():
+            if name in command.line and importlib.util.find_spec(name) is None:
+                pytest.skip(f"{framework} is not installed here; the environment `all` runs this command")
+        status = main(shlex.split(command.line)[1:])
+        assert status == command.status, capsys.readouterr().err
 
 
 def test_other_commands_are_run_elsewhere():
