@@ -86,7 +86,7 @@ def test_nothing_that_a_target_has_started_is_left(run, pids, alive):
 def test_nothing_is_left_where_the_warden_is_killed_or_stopped(run, pids, alive, monkeypatch, name, code):
     monkeypatch.setattr(connection, "_MARGIN", 0.5)
     monkeypatch.setattr(connection, "_PATIENCE", 0.5)
-    failed, following = run(name, "Plain", limits=Limits(timeout=2.0))
+    failed, following = run(name, "Plain", limits=Limits(timeout=4.0))
     assert [finding.rule for finding in failed.findings] == [code]
     assert str(following.verdict) == "decoupled"
     assert alive(pids(3)) == []
