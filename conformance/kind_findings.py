@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .effective_decay import EffectiveDecay
 from .fits import Fit
-from .identify import Scaling
+from .identify import KindOfDecay, Scaling
 from .observations import Observations, make_finding
 from .result import Finding, Severity, Verdict
 from .targets import DECOUPLED_TARGETS
@@ -43,16 +44,20 @@ def _ignored_decay(observed: Observations) -> Iterator[Finding]:
         )
 
 
+def _first(observed: Observations, shows: Callable[[KindOfDecay], object]) -> list[tuple[str, str, KindOfDecay]]:
+    """Return (trace, parameter, kind) of the first parameter that shows something; none where no one does."""
+    found = ((trace, name, kind) for (trace, name), kind in observed.kinds.items() if shows(kind))
+    return list(itertools.islice(found, 1))
+
+
 def _state_depends_on_decay(observed: Observations) -> Iterator[Finding]:
     """Yield where decay looks decoupled in a step and is expected to be; OC107 reports it in any case."""
     if observed.expectation.verdict != Verdict.DECOUPLED:
         return
-    for (trace, parameter), kind in observed.kinds.items():
-        if kind.enters_state:
-            yield make_finding(
-                "OC103", f"{parameter!r}: {kind.reason} (trace {trace})", parameter=parameter, rerun=observed.rerun
-            )
-            return
+    for trace, parameter, kind in _first(observed, lambda kind: kind.enters_state):
+        yield make_finding(
+            "OC103", f"{parameter!r}: {kind.reason} (trace {trace})", parameter=parameter, rerun=observed.rerun
+        )
 
 
 def _post_update_decay(observed: Observations) -> Iterator[Finding]:
@@ -64,41 +69,37 @@ def _post_update_decay(observed: Observations) -> Iterator[Finding]:
             rerun=observed.rerun,
             form=form,
         )
-    for (trace, parameter), kind in observed.kinds.items():
-        if kind.between:
-            yield make_finding(
-                "OC104",
-                f"{parameter!r}: {kind.reason}: it also shrinks part of the step just taken (trace {trace})",
-                parameter=parameter,
-                rerun=observed.rerun,
-            )
-            return
+    for trace, parameter, kind in _first(observed, lambda kind: kind.between):
+        yield make_finding(
+            "OC104",
+            f"{parameter!r}: {kind.reason}: it also shrinks part of the step just taken (trace {trace})",
+            parameter=parameter,
+            rerun=observed.rerun,
+        )
 
 
 def _wrong_decay_target(observed: Observations) -> Iterator[Finding]:
-    for (trace, parameter), kind in observed.kinds.items():
-        if kind.wrong_target and observed.verdict is not Verdict.INCONCLUSIVE:
-            yield make_finding(
-                "OC105",
-                f"decay moves {parameter!r} by {kind.wrong_target} instead of in proportion to theta (trace {trace})",
-                parameter=parameter,
-                rerun=observed.rerun,
-                target=kind.wrong_target,
-            )
-            return
+    if observed.verdict is Verdict.INCONCLUSIVE:
+        return
+    for trace, parameter, kind in _first(observed, lambda kind: kind.wrong_target):
+        yield make_finding(
+            "OC105",
+            f"decay moves {parameter!r} by {kind.wrong_target} instead of in proportion to theta (trace {trace})",
+            parameter=parameter,
+            rerun=observed.rerun,
+            target=kind.wrong_target,
+        )
 
 
 def _decay_grows_weights(observed: Observations) -> Iterator[Finding]:
-    for (trace, parameter), kind in observed.kinds.items():
-        if kind.grows:
-            yield make_finding(
-                "OC106",
-                f"decay grows {parameter!r} by {-kind.fits[0].coefficient:.3g} of itself in a step (trace {trace})",
-                parameter=parameter,
-                rerun=observed.rerun,
-                coefficient=kind.fits[0].coefficient,
-            )
-            return
+    for trace, parameter, kind in _first(observed, lambda kind: kind.grows):
+        yield make_finding(
+            "OC106",
+            f"decay grows {parameter!r} by {-kind.fits[0].coefficient:.3g} of itself in a step (trace {trace})",
+            parameter=parameter,
+            rerun=observed.rerun,
+            coefficient=kind.fits[0].coefficient,
+        )
 
 
 def _repeated_decay(observed: Observations) -> Iterator[Finding]:
@@ -178,16 +179,14 @@ def _undecayed_parameter(observed: Observations) -> Iterator[Finding]:
 
 
 def _exclusion_ignored(observed: Observations) -> Iterator[Finding]:
-    for (trace, parameter), kind in observed.kinds.items():
-        if kind.excluded and kind.verdict is not Verdict.EXCLUDED:
-            yield make_finding(
-                "OC410",
-                f"{parameter!r} is excluded from decay, and decays all the same: {kind.reason} (trace {trace})",
-                parameter=parameter,
-                rerun=observed.rerun,
-                verdict=kind.verdict,
-            )
-            return
+    for trace, parameter, kind in _first(observed, lambda kind: kind.excluded and kind.verdict is not Verdict.EXCLUDED):
+        yield make_finding(
+            "OC410",
+            f"{parameter!r} is excluded from decay, and decays all the same: {kind.reason} (trace {trace})",
+            parameter=parameter,
+            rerun=observed.rerun,
+            verdict=kind.verdict,
+        )
 
 
 def _another_decay_at_zero_gradient(observed: Observations) -> Iterator[Finding]:

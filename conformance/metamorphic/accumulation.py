@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 from ...adapters.protocol import Layout
 from ..subject import read
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting
+from .needs import REPRODUCIBLE, needs
+from .setting import Outcome, Setting
 
 _WEIGHTS = (2.0, 0.0)
 """Of g_t in each micro-step; their mean is 1."""
@@ -22,11 +23,9 @@ _PARAMETERS = 2
 """As many show what all do, and Optax compiles its accumulation of them in 0.8 s of CPU time, of eight in 1.2 s."""
 
 
+@needs(REPRODUCIBLE)
 def accumulation_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether accumulated micro-steps walk the path of single steps, up to rounding."""
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     few, count = setting.only(*list(setting.theta)[:_PARAMETERS]), len(_WEIGHTS)
     accumulating = few.build(Layout(accumulate=count))
     path = []

@@ -12,17 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...adapters.errors import StepFailed
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting
+from .needs import DECAY, REPRODUCIBLE, needs
+from .setting import Outcome, Setting
 
 
+@needs(DECAY, REPRODUCIBLE)
 def decay_change_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether a changed weight decay acts in the steps to come as one that was built in."""
-    if not setting.subject.has_weight_decay:
-        yield Outcome("skipped", "the target has no weight-decay option")
-        return
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     middle = len(setting.steps) // 2
     later = setting.steps[middle:]
     old = setting.values["weight_decay"]

@@ -16,22 +16,17 @@ from collections.abc import Iterator, Sequence
 from ...adapters.protocol import Layout
 from ..subject import Arrays
 from .coupling import coupling
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting
+from .needs import DECAY, REPRODUCIBLE, needs
+from .setting import Outcome, Setting
 
 Path = Sequence[Arrays]
 
 
+@needs(DECAY, REPRODUCIBLE)
 def exclusion_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether excluding the first parameter that decays excludes it, and it alone."""
-    subject = setting.subject
-    if not subject.has_weight_decay:
-        yield Outcome("skipped", "the target has no weight-decay option")
-        return
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     decayed = setting.plain
-    free = setting.walk(subject.build_without_decay(setting.theta, setting.values))
+    free = setting.walk(setting.subject.build_without_decay(setting.theta, setting.values))
     decaying = [name for name in setting.theta if _apart(setting, decayed, free, name) > 1.0]
     if not decaying:
         yield Outcome("skipped", "decay moves no parameter by more than rounding explains")

@@ -22,17 +22,16 @@ from ..pairing import rounding_of
 from .attempts import attempted
 from .coupling import coupling
 from .explanations import rounding_explains
-from .setting import NOT_REPRODUCIBLE, Distance, Outcome, Setting
+from .needs import REPRODUCIBLE, needs
+from .setting import Distance, Outcome, Setting
 
 _MOST_REPEATS = 8
 """Times a decay may be found applied in one step: partitions by device and dtype are few."""
 
 
+@needs(REPRODUCIBLE)
 def grouping_check(setting: Setting) -> Iterator[Outcome]:
     """Yield for each of the three ways whether the parameters move as they do together."""
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     yield from attempted(_compared(setting, "in reversed order", reverse=True), "reversed")
     split = Layout(groups=tuple((name,) for name in setting.theta))
     yield from attempted(_compared(setting, "in a group each", split), "split")

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting
+from .needs import REPRODUCIBLE, needs
+from .setting import Outcome, Setting
 
 _SHRINK = 2.0**-10
 """So small that a rate which only caps the step is felt as well, and a power of two, which no format rounds."""
@@ -41,11 +42,9 @@ BY_DESIGN = (
 """Consulted where the learning rate has no effect: some that hold such an option follow it all the same."""
 
 
+@needs(REPRODUCIBLE)
 def lr_change_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether a smaller learning rate in the second half changes a bit of it."""
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     middle = len(setting.steps) // 2
     one, other = (setting.subject.build_without_decay(setting.theta, setting.values) for _ in range(2))
     smaller = [

@@ -21,7 +21,8 @@ from ..subject import Arrays, Float64Array, read
 from ..traces.trace import Step
 from .coupling import coupling
 from .explanations import rounding_explains
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting, State
+from .needs import REPRODUCIBLE, needs
+from .setting import Outcome, Setting, State
 
 _FIRST, _LATER = 1, 3
 """Steps in which every second parameter has no gradient, and the others: before there is state, and after."""
@@ -36,11 +37,9 @@ SOURCES: Mapping[str, str] = {
 """Framework -> where the convention stands that its adapter declares as `missing_gradient`."""
 
 
+@needs(REPRODUCIBLE)
 def missing_gradients_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether the convention is kept, and the first departure from it."""
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     steps = [_without(step, list(setting.theta)) for step in setting.steps]
     optimizer = setting.build()
     convention = optimizer.missing_gradient

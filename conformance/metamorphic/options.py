@@ -22,18 +22,17 @@ from ...adapters.errors import BuildFailed, StepFailed, UnknownOption
 from ...adapters.options import accepts
 from ...adapters.signatures import signature_of
 from .attempts import attempted
+from .needs import REPRODUCIBLE, needs
 from .option_effects import ACT_LATER, EFFECTS, VANISHING, OptionEffect
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting, negated, same_bits
+from .setting import Outcome, Setting, negated, same_bits
 
 NO_SUCH_OPTION = "optconform_no_such_option"
 """An option that no optimizer has."""
 
 
+@needs(REPRODUCIBLE)
 def options_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether each known option of the constructor changes a bit, and whether one that cannot be is refused."""
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     options = signature_of(setting.subject.target).defaults
     against = [replace(step, gradients=negated(step.gradients)) for step in setting.steps]
     unmoved = same_bits(setting.plain, setting.walk(setting.build(), against))

@@ -18,14 +18,13 @@ from collections.abc import Iterator, Sequence
 from ...adapters.errors import StepFailed
 from ..result import Severity
 from ..subject import Arrays, read
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting
+from .needs import REPRODUCIBLE, needs
+from .setting import Outcome, Setting
 
 
+@needs(REPRODUCIBLE)
 def restore_check(setting: Setting) -> Iterator[Outcome]:
     """Yield whether the restored run walks the uninterrupted one, up to rounding."""
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     middle = len(setting.steps) // 2
     how = f"saved after step {middle} and loaded into a new instance,"
     first = setting.build()

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ...adapters.errors import StepFailed
 from ...adapters.protocol import Optimizer, SparseRows
 from ..subject import Arrays, read
-from .setting import NOT_REPRODUCIBLE, Outcome, Setting
+from .needs import DECAY, REPRODUCIBLE, needs
+from .setting import Outcome, Setting
 
 CONVENTIONS: Mapping[str, str] = {
     "torch": "torch.optim refuses weight decay on a sparse gradient (Adagrad: 'weight_decay option is not compatible "
@@ -32,14 +33,9 @@ _STEPS = 3
 Rows = dict[str, NDArray[np.bool_]]
 
 
+@needs(DECAY, REPRODUCIBLE)
 def sparse_check(setting: Setting) -> Iterator[Outcome]:
     """Yield for every matrix whether rows without an entry decay, where those with one do."""
-    if not setting.subject.has_weight_decay:
-        yield Outcome("skipped", "the target has no weight-decay option")
-        return
-    if not setting.reproducible:
-        yield NOT_REPRODUCIBLE
-        return
     matrices = [name for name, value in setting.theta.items() if value.ndim > 1 and len(value) > 1]
     if not matrices:
         yield Outcome("skipped", "no parameter is a matrix of two rows or more")
