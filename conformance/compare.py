@@ -158,6 +158,8 @@ def _by_rounding(pair: Compared, result: CompareResult, matchings: tuple[Matchin
     result = replace(result, ratio=walk.ratio, elements=walk.elements, parting=walk.parting)
     if walk.non_finite:
         return replace(result, parting=None, reason=f"parameters are NaN or infinite from {walk.non_finite} on")
+    if not walk.elements:
+        return replace(result, reason="no trace has an element to compare")
     neither = "neither follows a rule of the reference"
     if walk.parting is not None:
         reason = (

@@ -410,6 +410,13 @@ def test_no_steps_tell_nothing(subject_of, make_trace):
         assert (result.outcome, result.elements) == (Outcome.CANNOT_TELL, 0)
 
 
+@pytest.mark.parametrize("target", [ADAMW, adam()], ids=["follows a rule", "hand-written"])
+def test_no_elements_tell_nothing(subject_of, make_trace, target):
+    result = compare(subject_of(target), subject_of(target), [make_trace({"w": (0,)})])
+    assert (result.outcome, int(result.exit_status), result.elements) == (Outcome.CANNOT_TELL, 4, 0)
+    assert "no trace has an element to compare" in result.reason
+
+
 def test_a_learning_rate_without_default_is_taken_from_the_other(subject_of):
     takes = adam()
     assert values_of(subject_of(takes), subject_of(ADAMW)) == ({}, {"lr": 0.1})
