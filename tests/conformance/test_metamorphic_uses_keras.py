@@ -9,31 +9,25 @@ pytest.importorskip("tensorflow")
 from optconform.adapters import keras_import
 from optconform.conformance.api import make_subject
 from optconform.conformance.faults.trace import fault_trace
-from optconform.conformance.metamorphic.accumulation import accumulation_check
+from optconform.conformance.metamorphic import table
 from optconform.conformance.metamorphic.attempts import attempted
-from optconform.conformance.metamorphic.decay_change import decay_change_check
 from optconform.conformance.metamorphic.drawing import drawn_setting
-from optconform.conformance.metamorphic.exclusion import exclusion_check
-from optconform.conformance.metamorphic.lr_change import lr_change_check
-from optconform.conformance.metamorphic.reproducibility import reproducibility_check
-from optconform.conformance.metamorphic.restore import restore_check
-from optconform.conformance.metamorphic.sparse import sparse_check
-from optconform.conformance.metamorphic.zero_gradients import zero_gradients_check
 
 tf, keras = keras_import.tf, keras_import.keras
 
 pytestmark = pytest.mark.tensorflow
 
-CHECKS = {
-    "restore": restore_check,
-    "accumulation": accumulation_check,
-    "sparse": sparse_check,
-    "exclusion": exclusion_check,
-    "reproducibility": reproducibility_check,
-    "lr change": lr_change_check,
-    "decay change": decay_change_check,
-    "zero gradients": zero_gradients_check,
-}
+NAMES = (
+    "restore",
+    "accumulation",
+    "sparse gradients",
+    "exclusion",
+    "reproducibility",
+    "lr change",
+    "decay change",
+    "zero gradients",
+)
+CHECKS = {name: next(row.run for row in table.CHECKS if row.name == name) for name in NAMES}
 
 
 class Momentum(keras.optimizers.SGD):
@@ -107,7 +101,7 @@ def outcomes(name, target):
     [
         ("restore", CountsInBareVariable, "is not saved"),
         ("accumulation", DecaysEveryMicroStep, "may run in every micro-step"),
-        ("sparse", DecaysRowsWithEntry, "only in rows that have an entry"),
+        ("sparse gradients", DecaysRowsWithEntry, "only in rows that have an entry"),
         ("exclusion", ExcludesNothing, "walks the path with decay"),
         ("lr change", FirstRate, "the same in every bit"),
         ("decay change", FirstDecay, "changes nothing"),
@@ -120,7 +114,7 @@ def test_a_fault_fails_its_check_and_says_how(name, target, words):
 
 
 def test_the_convention_of_keras_is_named():
-    for outcome in outcomes("sparse", DecaysRowsWithEntry):
+    for outcome in outcomes("sparse gradients", DecaysRowsWithEntry):
         assert "BaseOptimizer._apply_weight_decay" in outcome.message
 
 

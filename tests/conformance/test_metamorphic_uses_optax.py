@@ -10,30 +10,24 @@ optax = pytest.importorskip("optax")
 
 from optconform.conformance.api import make_subject  # noqa: E402
 from optconform.conformance.faults.trace import fault_trace  # noqa: E402
-from optconform.conformance.metamorphic.accumulation import accumulation_check  # noqa: E402
+from optconform.conformance.metamorphic import table  # noqa: E402
 from optconform.conformance.metamorphic.attempts import attempted  # noqa: E402
-from optconform.conformance.metamorphic.decay_change import decay_change_check  # noqa: E402
 from optconform.conformance.metamorphic.drawing import drawn_setting  # noqa: E402
-from optconform.conformance.metamorphic.exclusion import exclusion_check  # noqa: E402
-from optconform.conformance.metamorphic.lr_change import lr_change_check  # noqa: E402
-from optconform.conformance.metamorphic.reproducibility import reproducibility_check  # noqa: E402
-from optconform.conformance.metamorphic.restore import restore_check  # noqa: E402
-from optconform.conformance.metamorphic.sparse import sparse_check  # noqa: E402
-from optconform.conformance.metamorphic.zero_gradients import zero_gradients_check  # noqa: E402
 
 pytestmark = pytest.mark.jax
 
-CHECKS = {
-    "restore": restore_check,
-    "accumulation": accumulation_check,
-    "sparse": sparse_check,
-    "exclusion": exclusion_check,
-    "reproducibility": reproducibility_check,
-    "lr change": lr_change_check,
-    "decay change": decay_change_check,
-    "zero gradients": zero_gradients_check,
-}
-ELSEWHERE = {"sparse", "decay change"}
+NAMES = (
+    "restore",
+    "accumulation",
+    "sparse gradients",
+    "exclusion",
+    "reproducibility",
+    "lr change",
+    "decay change",
+    "zero gradients",
+)
+CHECKS = {name: next(row.run for row in table.CHECKS if row.name == name) for name in NAMES}
+ELSEWHERE = {"sparse gradients", "decay change"}
 """What Optax has not: sparse gradients, and a decay that can be changed without `inject_hyperparams`."""
 
 

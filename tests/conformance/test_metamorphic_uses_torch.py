@@ -8,28 +8,15 @@ torch = pytest.importorskip("torch")
 
 from optconform.conformance.api import make_subject  # noqa: E402
 from optconform.conformance.faults.trace import fault_trace  # noqa: E402
+from optconform.conformance.metamorphic import table  # noqa: E402
 from optconform.conformance.metamorphic.attempts import attempted  # noqa: E402
-from optconform.conformance.metamorphic.decay_change import decay_change_check  # noqa: E402
 from optconform.conformance.metamorphic.drawing import drawn_setting  # noqa: E402
-from optconform.conformance.metamorphic.exclusion import exclusion_check  # noqa: E402
-from optconform.conformance.metamorphic.lr_change import lr_change_check  # noqa: E402
-from optconform.conformance.metamorphic.reproducibility import reproducibility_check  # noqa: E402
-from optconform.conformance.metamorphic.restore import restore_check  # noqa: E402
-from optconform.conformance.metamorphic.sparse import sparse_check  # noqa: E402
-from optconform.conformance.metamorphic.zero_gradients import zero_gradients_check  # noqa: E402
 from optconform.conformance.result import Severity  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-CHECKS = {
-    "restore": restore_check,
-    "sparse": sparse_check,
-    "exclusion": exclusion_check,
-    "reproducibility": reproducibility_check,
-    "lr change": lr_change_check,
-    "decay change": decay_change_check,
-    "zero gradients": zero_gradients_check,
-}
+NAMES = ("restore", "sparse gradients", "exclusion", "reproducibility", "lr change", "decay change", "zero gradients")
+CHECKS = {name: next(row.run for row in table.CHECKS if row.name == name) for name in NAMES}
 
 
 class Momentum(torch.optim.Optimizer):
@@ -151,7 +138,7 @@ def test_a_sound_optimizer_passes(name):
         ("restore", BufferBesideState, "is not saved"),
         ("restore", RefusesItsState, "KeyError"),
         ("exclusion", ReadsDefaults, "walks the path with decay"),
-        ("sparse", LazyRows, "only in rows that have an entry"),
+        ("sparse gradients", LazyRows, "only in rows that have an entry"),
         ("lr change", OwnRate, "the same in every bit"),
         ("decay change", DecayOnce, "changes nothing"),
         ("decay change", ReadsDefaults, "changes nothing"),
@@ -170,7 +157,7 @@ def test_a_fault_fails_its_check_and_says_how(name, target, words):
 @pytest.mark.parametrize("name", CHECKS)
 def test_torch_optim_raises_no_alarm(name, optimizer):
     found = {outcome.outcome for outcome in outcomes(name, f"torch.optim:{optimizer}")}
-    assert found == ({"skipped"} if name == "sparse" else {"passed"})
+    assert found == ({"skipped"} if name == "sparse gradients" else {"passed"})
 
 
 def test_rprop_takes_its_learning_rate_as_the_first_step_size():
