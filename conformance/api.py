@@ -19,7 +19,7 @@ from .planned import Depth
 from .rerun import compare_command
 from .result import ExitStatus, Result
 from .subject import Subject, usual_dtype
-from .traces import Trace, find_trace, shipped_names
+from .traces import Trace, default_names, find_trace
 
 
 def audit(
@@ -42,7 +42,7 @@ def audit(
     `path/to/file.py:attribute`. `hyperparameters` go to its constructor; `lr`, `weight_decay`, `beta1`,
     `beta2`, `eps` and `momentum` may be given under these names whatever the target calls them, and
     `option_names` says which option is meant where the names do not tell. `traces` are traces, names of
-    shipped ones or paths; by default all that are shipped. `path` chooses how a step is executed, such as
+    shipped ones or paths; by default `default_names`. `path` chooses how a step is executed, such as
     `eager` or `compiled`; the others are compared with it, those that compile only if `path` names one or is
     `all`. `metamorphic=False` leaves out this and every other comparison of ways of using the optimizer. `dtype`
     is the working precision, `float64`, `float32`, `bfloat16` or `float16`: parameters and gradients are rounded
@@ -182,6 +182,6 @@ def make_subject(
 
 
 def open_traces(traces: Sequence[str | Trace] = ()) -> list[Trace]:
-    """Return the traces named, found and verified; all shipped ones if none is."""
-    chosen = traces or shipped_names()
+    """Return the traces named, found and verified; the default ones if none is."""
+    chosen = traces or default_names()
     return [find_trace(trace) if isinstance(trace, str) else trace for trace in chosen]

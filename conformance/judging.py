@@ -35,12 +35,20 @@ class Judging:
         return self.mode if runs_free else Mode.THETA_RESYNC
 
 
-def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace) -> Judging:
-    """Return how `optimizer` is judged by `candidates`: in the subject's mode, or in the one that fits.
+def usual_mode(dtype: str, hypothesis: Hypothesis) -> Mode:
+    """Return the mode in which an optimizer that holds parameters in `dtype` is judged by `hypothesis`.
 
     Parameters suffice in float64 and float32. In 16 bit the running bound on Adam's v soon reaches v itself
-    (its errors of u * v a step live for 1 / (1 - beta2) steps), so the moments are taken over too, where the
-    optimizer shows them after a step of `trace`, which `optimizer` takes here.
+    (its errors of u * v a step live for 1 / (1 - beta2) steps), so the moments are taken over too.
+    """
+    narrow = FORMATS[dtype].precision < FORMATS["float32"].precision
+    return Mode.FULL_RESYNC if narrow and isinstance(hypothesis.options, AdamOptions) else Mode.THETA_RESYNC
+
+
+def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace) -> Judging:
+    """Return how `optimizer` is judged by `candidates`: in the subject's mode, or in the usual one.
+
+    Moments are taken over only where the optimizer shows them after a step of `trace`, which `optimizer` takes here.
     """
     allowed = arithmetic(
         subject.dtype,
@@ -51,9 +59,7 @@ def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypo
     asked = None if subject.mode is None else Mode(subject.mode)
     if asked is Mode.FULL_RESYNC and all(getattr(each.options, "momentum", None) == 0.0 for each in candidates):
         asked = Mode.THETA_RESYNC  # Without momentum there is nothing besides the parameters to take over.
-    narrow = FORMATS[subject.dtype].precision < FORMATS["float32"].precision
-    wants_moments = asked is Mode.FULL_RESYNC if asked else narrow and isinstance(candidates[0].options, AdamOptions)
-    if not wants_moments:
+    if (asked or usual_mode(subject.dtype, candidates[0])) is not Mode.FULL_RESYNC:
         return Judging(asked or Mode.THETA_RESYNC, allowed, subject.dtype)
     missing, state_dtype = _state_after_a_step(optimizer, candidates, trace, subject.dtype)
     if missing and asked:

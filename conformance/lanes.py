@@ -7,7 +7,7 @@ counts agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from ..adapters.arrays import host_dtype
 from .traces import Trace
+
+_SEED = 20190506
+"""ICLR 2019, the paper's venue; any fixed number serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,14 @@ def lanes_of(trace: Trace) -> tuple[Lane, ...]:
             absent = frozenset(step for step, names in trace.missing.items() if parameter.name in names)
             groups.setdefault(absent, {})[parameter.name] = parameter.shape
     return tuple(Lane(shapes) for shapes in groups.values())
+
+
+def sampled_elements(sizes: Sequence[int], total: int) -> list[NDArray[np.intp]]:
+    """Return the seeded sample of the elements of each of several vectors, in rising order.
+
+    About `total` of them, shared out by size, at least one of each vector that has any.
+    """
+    rng = np.random.default_rng(_SEED)
+    whole = max(1, sum(sizes))
+    shares = (min(size, max(1, total * size // whole)) for size in sizes)
+    return [np.sort(rng.choice(size, share, replace=False)) for size, share in zip(sizes, shares, strict=True)]

@@ -21,15 +21,13 @@ from ..reference.comparison import Beside, Comparison
 from ..reference.follow import Follower, Mode, state_slots
 from .hypotheses import Hypothesis, multiplier_as_used
 from .judging import Judging
-from .lanes import Lane, lanes_of
+from .lanes import Lane, lanes_of, sampled_elements
 from .subject import Subject
 from .traces import Trace
 from .traces.trace import Step
 
 SAMPLE_SIZE = 512
 """Coordinates on which rivals are tried; drawn once per trace with a fixed seed."""
-_SEED = 20190506
-"""ICLR 2019, the paper's venue; any fixed number serves."""
 RIVAL_STEPS = 256
 """Steps after which a rival that is rejected is no longer followed: its separation is known by then."""
 COMPILED_PAYS = 2e8
@@ -96,7 +94,7 @@ def replay(
     optimizer = subject.build(trace.initial_parameters(), values)
     lr = base_learning_rate(subject, optimizer)
     lanes = [_LaneReplay(lane, subject.dtype, optimizer) for lane in lanes_of(trace)]
-    for lane, sample in zip(lanes, _samples([len(lane.before) for lane in lanes]), strict=True):
+    for lane, sample in zip(lanes, sampled_elements([len(lane.before) for lane in lanes], SAMPLE_SIZE), strict=True):
         lane.sample = sample
     if judging is not None:
         for run in runs:
@@ -227,11 +225,3 @@ def _convention(missing: MissingGradient, step: Step) -> MissingGradient:
     """Return what happens to missing gradients in `step`: without any gradient, a shared count does not move."""
     nothing = all(grad is None for grad in step.gradients.values())
     return MissingGradient.SKIPPED if nothing and missing is MissingGradient.SKIPPED_SHARED_COUNT else missing
-
-
-def _samples(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
-    """Return the seeded sample of each lane's elements in rising order, shared out by size, at least one each."""
-    rng = np.random.default_rng(_SEED)
-    total = sum(sizes)
-    shares = (min(size, max(1, SAMPLE_SIZE * size // total)) for size in sizes)
-    return [np.sort(rng.choice(size, share, replace=False)) for size, share in zip(sizes, shares, strict=True)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .catalog import find_trace, shipped_names
-from .directory import DirectoryTrace, open_trace
+from .catalog import default_names, find_trace, shipped_names
+from .directory import DirectoryTrace
 from .errors import TraceError
 from .memory import MemoryTrace
+from .opening import open_trace
 from .synthetic import synthetic_kinds, synthetic_trace
 from .trace import DTYPES, Parameter, Step, Trace
 from .writer import write_trace
@@ -18,6 +19,7 @@ __all__ = [
     "Step",
     "Trace",
     "TraceError",
+    "default_names",
     "find_trace",
     "open_trace",
     "shipped_names",

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from .directory import open_trace
 from .errors import TraceError
 from .index import INDEX_FILE
+from .opening import open_trace
 from .synthetic import KINDS, synthetic_trace
 from .trace import Trace
 
@@ -21,9 +21,13 @@ SHIPPED: Mapping[str, str] = MappingProxyType(
         "digits_mlp": "a 64-16-10 network on handwritten digits, trained in PyTorch",
         "digits_cnn": "a small convolutional network with batch norm, warm-up and cosine schedule, trained in Keras",
         "char_transformer": "a small character transformer with tied embeddings, trained in JAX with Optax",
+        "separating": "found by search: 12 coordinates over 6 steps on which the rules and their forms part most",
     }
 )
 """Name of each trace that ships with the package -> one line about it."""
+
+DEFAULT = ("digits_mlp", "digits_cnn", "char_transformer")
+"""The shipped traces that targets are judged on where none is named: of training runs, one from each framework."""
 
 SYNTHETIC_PREFIX = "synthetic"
 
@@ -31,6 +35,11 @@ SYNTHETIC_PREFIX = "synthetic"
 def shipped_names() -> tuple[str, ...]:
     """The names of the traces that ship with the package."""
     return tuple(SHIPPED)
+
+
+def default_names() -> tuple[str, ...]:
+    """The names of the shipped traces that targets are judged on where none is named."""
+    return DEFAULT
 
 
 def find_trace(name_or_path: str | os.PathLike[str]) -> Trace:

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from numpy.typing import NDArray
 
-from .errors import TraceError, printable
-from .index import INDEX_FILE, MAX_INDEX_BYTES, Index, Shard, parse_index
-from .trace import DTYPES, Array, Parameter, Step, check_finite, check_range, clamp_stop
-
-STORED_DTYPES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""Name of a dtype in the index -> its name in a safetensors header."""
-
-VERIFY_ELEMENTS = 2**18
-"""Gradient values looked at in one go while verifying: at most 2 MB, whatever the size of the trace."""
-
-_COPY_AGAIN = "The trace is damaged or was edited; copy or record it again."
+from .files import TensorFile, TraceFiles, names_in
+from .index import Index
+from .rows import check_rows, dense_rows
+from .run import RecordedRun, Segment
+from .shards import Shard
+from .trace import DTYPES, Array, Parameter, Step, check_range, clamp_stop
 
 
 @dataclass(frozen=True, eq=False)
 class DirectoryTrace:
-    """A `Trace` in the directory `path`; made by `open_trace`.
+    """A `Trace` in a directory; made by `open_trace`.
 
-    The shards stay mapped into memory from opening on, so a file that is replaced later does not change
-    the trace. `sha256` is the digest of `index.json`, which holds the digest of every shard: it stands for
+    The shards of a local trace stay mapped into memory from opening on, so a file that is replaced later does not
+    change the trace. `sha256` is the digest of `index.json`, which holds the digest of every shard: it stands for
     the whole trace, and `sha256sum index.json` prints it.
     """
 
-    path: Path
+    location: str
+    """The directory, as a path or an address."""
     index: Index
     sha256: str
-    _handles: Mapping[str, Any]
+    files: TraceFiles
+    _opened: Mapping[str, TensorFile]
 
     @property
     def name(self) -> str:
@@ -71,168 +64,132 @@ class DirectoryTrace:
         """Where the trace comes from, as recorded."""
         return self.index.provenance
 
+    @property
+    def run(self) -> RecordedRun | None:
+        """What is known of the run it was recorded from, where it was."""
+        return self.index.run
+
+    def tensors(self, shard: Shard) -> TensorFile:
+        """One of the trace's files, opened."""
+        return self._opened[shard.file]
+
     def initial_parameters(self) -> dict[str, Array]:
         """theta_0 by name, as fresh arrays."""
-        handle = self._handles[self.index.initial.file]
-        return {p.name: handle.get_tensor(p.name) for p in self.parameters}
+        found: dict[str, Array] = {}
+        for shard in (self.index.initial, *self.index.added):
+            handle = self.tensors(shard)
+            found |= {name: handle.get_tensor(name) for name in names_in(handle)}
+        return {p.name: found[p.name] for p in self.parameters}
+
+    def coordinates(self, name: str) -> NDArray[np.int64] | None:
+        """Where a sampled parameter's elements lie in the whole tensor (C order), int64 [size]; None if it is whole."""
+        if self._parameter(name).sampled_from is None:
+            return None
+        files = (self.tensors(shard) for shard in self.index.coordinates)
+        found: NDArray[np.int64] = next(file for file in files if name in names_in(file)).get_tensor(name)
+        return found
 
     def steps(self, stop: int | None = None) -> Iterator[Step]:
         """Steps 1 .. min(`stop`, T); each is read when it is asked for, and nothing is kept."""
         last = clamp_stop(stop, self.n_steps)
         for shard in self.index.gradients:
-            handle = self._handles[shard.file]
-            slices = [(p, handle.get_slice(p.name)) for p in self.parameters]
+            gradients = GradientShard(self, shard)
             for step in range(shard.first_step, min(shard.last_step, last) + 1):
                 missing = self.index.missing.get(step, frozenset())
-                row = step - shard.first_step
                 yield Step(
                     step,
                     self.multipliers[step - 1],
                     {
-                        p.name: None if p.name in missing else _read(p, tensor, row, row + 1).reshape(p.shape)
-                        for p, tensor in slices
+                        p.name: None if p.name in missing else gradients.read(p, step).reshape(p.shape)
+                        for p in self.parameters
                     },
                 )
 
     def block(self, name: str, step: int, start: int, stop: int) -> Array | None:
         """Coordinates `start` .. `stop` - 1 of one gradient, in one contiguous read; see `Trace.block`."""
-        parameter = next((p for p in self.parameters if p.name == name), None)
-        if parameter is None:
-            raise KeyError(name)
+        parameter = self._parameter(name)
         check_range(parameter, self.n_steps, step, start, stop)
         if name in self.index.missing.get(step, ()):
             return None
-        shard = self.index.gradients[bisect.bisect(self.index.gradients, step, key=lambda s: s.first_step) - 1]
-        row = step - shard.first_step
-        tensor = self._handles[shard.file].get_slice(name)
-        return _read(parameter, tensor, row, row + 1, start, stop).reshape(-1)
+        return GradientShard(self, _holding(self.index.gradients, step)).read(parameter, step, start, stop)
+
+    def parameters_after(self, step: int) -> dict[str, Array] | None:
+        """Theta after `step` by name, as fresh arrays; None where the recording did not keep it.
+
+        Parameters that had not joined by the end of the shard are left out. Raises IndexError for a step that the
+        trace does not have.
+        """
+        if not 1 <= step <= self.n_steps:
+            raise IndexError(f"step {step} of a trace with steps 1..{self.n_steps}")
+        if self.run is None or not self.run.after:
+            return None
+        shard = _holding(self.run.after, step)
+        handle, row = self.tensors(shard), step - shard.first_step
+        kept = names_in(handle)
+        return {
+            p.name: read_rows(p, handle.get_slice(p.name), row, row + 1).reshape(p.shape)
+            for p in self.parameters
+            if p.name in kept
+        }
+
+    def state_before(self, segment: Segment) -> dict[str, dict[str, Array]]:
+        """What the optimizer had before `segment`: slot -> parameter name -> array; theta is the slot `theta`."""
+        handle = self.tensors(segment.state)
+        found: dict[str, dict[str, Array]] = {}
+        for key in sorted(names_in(handle)):
+            slot, _, name = key.partition("/")
+            found.setdefault(slot, {})[name] = handle.get_tensor(key)
+        return found
+
+    def _parameter(self, name: str) -> Parameter:
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        raise KeyError(name)
 
 
-def _read(parameter: Parameter, tensor: Any, first: int, last: int, start: int = 0, stop: int | None = None) -> Array:
-    """Rows `first` .. `last` - 1 and columns `start` .. `stop` - 1 of a gradient tensor [steps, size]."""
+def _holding(shards: tuple[Shard, ...], step: int) -> Shard:
+    return shards[bisect.bisect(shards, step, key=lambda shard: shard.first_step) - 1]
+
+
+class GradientShard:
+    """One shard of a trace as gradients are read from it: dense tensors row by row, sparse ones by their rows."""
+
+    def __init__(self, trace: DirectoryTrace, shard: Shard) -> None:
+        self._shard = shard
+        self._gradients = trace.tensors(shard)
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        if shard.file in trace.index.rows:
+            rows = trace.index.rows[shard.file]
+            opened, shapes = trace.tensors(rows), {p.name: p.shape for p in trace.parameters}
+            for name in names_in(opened):
+                self._rows[name] = opened.get_tensor(name)
+                check_rows(self._rows[name], shapes[name], shard, trace.files.where(rows.file), name)
+
+    @property
+    def sparse(self) -> frozenset[str]:
+        """Names of the parameters that are sparse here."""
+        return frozenset(self._rows)
+
+    def read(self, parameter: Parameter, step: int, start: int = 0, stop: int | None = None) -> Array:
+        """Coordinates `start` .. `stop` - 1 (all by default) of the gradient at `step`, 1-d, as a fresh array."""
+        stop = parameter.size if stop is None else stop
+        tensor = self._gradients.get_slice(parameter.name)
+        rows = self._rows.get(parameter.name)
+        if rows is not None:
+            first, last = (int(at) for at in np.searchsorted(rows[:, 0], (step, step + 1)))
+            values = tensor[first:last] if last > first else np.empty((0, 1), DTYPES[parameter.dtype])
+            return dense_rows(rows[first:last, 1], values, parameter, start, stop)
+        row = step - self._shard.first_step
+        return read_rows(parameter, tensor, row, row + 1, start, stop).reshape(-1)
+
+
+def read_rows(
+    parameter: Parameter, tensor: Any, first: int, last: int, start: int = 0, stop: int | None = None
+) -> Array:
+    """Rows `first` .. `last` - 1 and columns `start` .. `stop` - 1 of a tensor [steps, size], as a fresh array."""
     stop = parameter.size if stop is None else stop
     if start == stop:  # the safetensors library (0.4.0) panics on a slice that holds nothing
         return np.empty((last - first, 0), DTYPES[parameter.dtype])
     rows: Array = tensor[first:last] if (start, stop) == (0, parameter.size) else tensor[first:last, start:stop]
     return rows
-
-
-def open_trace(path: str | os.PathLike[str], *, verify: bool = True) -> DirectoryTrace:
-    """The trace in the directory `path`.
-
-    Always checked: the index, and of every shard that it is a regular file inside the directory, its size,
-    its header, and the name, shape and dtype of every tensor. `verify` reads everything once more, in
-    the memory of one tensor, and checks the SHA-256 of every shard and that every value is finite. Raises `TraceError`.
-    """
-    folder = Path(path)
-    index_file = folder / INDEX_FILE
-    for there, found in (
-        (os.path.lexists(folder), "nothing of this name"),
-        (folder.is_dir(), "a file"),
-        (os.path.lexists(index_file), f"no {INDEX_FILE} in it"),
-    ):
-        if not there:
-            raise TraceError(
-                folder,
-                found,
-                f"a directory with an {INDEX_FILE}",
-                "`optconform trace list` shows the traces that ship with the package.",
-            )
-    if _regular_size(index_file) > MAX_INDEX_BYTES:
-        raise TraceError(
-            index_file,
-            f"{index_file.stat().st_size} bytes",
-            f"at most {MAX_INDEX_BYTES} bytes",
-            "This is not the index of a trace; record or copy the trace again.",
-        )
-    raw = index_file.read_bytes()
-    index = parse_index(raw, index_file)
-    handles = {shard.file: _open_shard(folder / shard.file, shard) for shard in (index.initial, *index.gradients)}
-    expected = {p.name: (p, p.shape) for p in index.parameters}
-    _check_header(handles[index.initial.file], folder / index.initial.file, expected)
-    for shard in index.gradients:
-        rows = {p.name: (p, (shard.n_steps, p.size)) for p in index.parameters}
-        _check_header(handles[shard.file], folder / shard.file, rows)
-    trace = DirectoryTrace(folder, index, hashlib.sha256(raw).hexdigest(), handles)
-    if verify:
-        verify_trace(trace)
-    return trace
-
-
-def _regular_size(file: Path) -> int:
-    """The size of `file`, which must be a regular file: a link could lead out of the directory, a pipe could hang."""
-    try:
-        status = file.lstat()
-    except OSError as error:
-        raise TraceError(file, f"no readable file ({error.strerror})", "a regular file", _COPY_AGAIN) from error
-    if not stat.S_ISREG(status.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "something that is not a regular file"
-        raise TraceError(
-            file,
-            what,
-            "a regular file inside the directory of the trace",
-            "Put the file itself there: a trace reads nothing outside its own directory.",
-        )
-    return status.st_size
-
-
-def _open_shard(file: Path, shard: Shard) -> Any:
-    size = _regular_size(file)
-    if size != shard.bytes:
-        raise TraceError(file, f"{size} bytes", f"{shard.bytes} bytes as in {INDEX_FILE}", _COPY_AGAIN)
-    try:
-        return safe_open(file, framework="np")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise TraceError(file, f"no valid safetensors file: {printable(error)}", "one", _COPY_AGAIN) from error
-
-
-def _check_header(handle: Any, file: Path, expected: Mapping[str, tuple[Parameter, tuple[int, ...]]]) -> None:
-    """Raise `TraceError` unless the file holds exactly the expected tensors in the expected shapes and dtypes."""
-    found = set(handle.keys())
-    for name in sorted(found ^ set(expected)):
-        state = "no such tensor" if name in expected else "a tensor that the index does not declare"
-        raise TraceError(file, state, "one tensor for each parameter of the index", _COPY_AGAIN, name)
-    for name, (parameter, shape) in expected.items():
-        tensor = handle.get_slice(name)
-        stored = (tensor.get_dtype(), tuple(tensor.get_shape()))
-        declared = (STORED_DTYPES[parameter.dtype], shape)
-        if stored != declared:
-            raise TraceError(
-                file, f"{stored[0]} {printable(stored[1])}", f"{declared[0]} {declared[1]}", _COPY_AGAIN, name
-            )
-
-
-def verify_trace(trace: DirectoryTrace) -> None:
-    """Read all of `trace`; raise `TraceError` for a wrong SHA-256 or a value that is not finite.
-
-    Memory holds one tensor of theta_0 or `VERIFY_ELEMENTS` gradient values at a time.
-    """
-    for shard in (trace.index.initial, *trace.index.gradients):
-        with (trace.path / shard.file).open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if digest != shard.sha256:
-            raise TraceError(
-                trace.path / shard.file,
-                f"SHA-256 {digest}",
-                f"{shard.sha256} as in {INDEX_FILE}",
-                _COPY_AGAIN,
-            )
-    file = trace.path / trace.index.initial.file
-    for parameter in trace.parameters:
-        check_finite(trace._handles[file.name].get_tensor(parameter.name), parameter.name, file, "theta_0", 0)
-    for shard in trace.index.gradients:
-        for parameter in trace.parameters:
-            tensor = trace._handles[shard.file].get_slice(parameter.name)
-            _verify_gradients(tensor, parameter, trace.path / shard.file, shard)
-
-
-def _verify_gradients(tensor: Any, parameter: Parameter, file: Path, shard: Shard) -> None:
-    columns = min(max(parameter.size, 1), VERIFY_ELEMENTS)
-    rows = max(1, VERIFY_ELEMENTS // columns)
-    for first in range(0, shard.n_steps, rows):
-        last = min(first + rows, shard.n_steps)
-        for start in range(0, parameter.size, columns):
-            block = _read(parameter, tensor, first, last, start, min(start + columns, parameter.size))
-            if not np.isfinite(block).all():
-                for row, values in enumerate(block, start=shard.first_step + first):
-                    check_finite(values, parameter.name, file, f"step {row}", start)

@@ -5,26 +5,37 @@ The document (`optconform/trace/1`; fields may be added, none changes its meanin
     {"schema": "optconform/trace/1", "name": "..",
      "parameters": [{"name": "w", "shape": [16, 8], "dtype": "float32"}, ..],
      "multipliers": [1.0, ..],                                      one eta_t per step
-     "missing": [{"step": 3, "parameters": ["w"]}, ..],             steps in which these had no gradient
+     "missing": [{"step": 3, "last_step": 5, "parameters": ["w"]}, ..],   from step to last_step these had no gradient;
+                                                                    without last_step in this step alone
      "initial": {"file": "..", "bytes": .., "sha256": ".."},        theta_0, each tensor in its own shape
      "gradients": [{"file": "..", "bytes": .., "sha256": "..", "first_step": 1, "last_step": 20}, ..],
      "provenance": {..}}
 
 A gradient shard holds one tensor [last_step - first_step + 1, size] per parameter; the row of a step in which
-the parameter had no gradient is zeros and is never handed out.
+the parameter had no gradient is zeros and is never handed out. A parameter that had none in any of the shard's steps
+may be left out of it. These fields are there only where they say something:
+
+     "sampled_from": [4096, 4096]     in a parameter: the shape of the tensor of which it holds some coordinates
+     "coordinates": [{"file": ..}, ..]    for each such parameter int64 [size]: where its elements lie in that tensor
+                                      (C order), rising; one file for each time that parameters joined
+     "added": [{"file": ..}, ..]      theta of parameters that joined later, as it was then; "initial" holds the others
+     "rows": {"file": ..}             in a gradient shard: its sparse parameters, for each int64 [n, 2], (step, row) in
+                                      rising order; the gradient is then [n, size of a row], all other rows being zero
+     "run": {..}                      what is known of the run it was recorded from; see `run`
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from .errors import TraceError, printable
+from .fields import COPY_AGAIN, Fields, decode, number
+from .run import RecordedRun, format_run, parse_run
+from .shards import Shard, check_coverage, check_files, format_shard, is_partial_name, is_shard_name, parse_shard
 from .trace import Parameter, check_multipliers, check_parameters
 
 SCHEMA = "optconform/trace/1"
@@ -33,26 +44,6 @@ SCHEMA_FAMILY = b"optconform/trace/"
 INDEX_FILE = "index.json"
 MAX_INDEX_BYTES = 64 * 2**20
 """A million steps and tens of thousands of parameters fit; a larger index is no index."""
-
-_COPY_AGAIN = "The index is corrupt or was edited; copy or record the trace again."
-_SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One safetensors file: plain name, size in bytes, SHA-256, and the steps it holds (0..0 for theta_0)."""
-
-    file: str
-    bytes: int
-    sha256: str
-    first_step: int = 0
-    last_step: int = 0
-
-    @property
-    def n_steps(self) -> int:
-        """Rows of each tensor in a gradient shard."""
-        return self.last_step - self.first_step + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +57,73 @@ class Index:
     initial: Shard
     gradients: tuple[Shard, ...]
     provenance: Mapping[str, Any]
+    coordinates: tuple[Shard, ...] = ()
+    added: tuple[Shard, ...] = ()
+    rows: Mapping[str, Shard] = field(default_factory=dict)
+    """Name of a gradient shard's file -> the file with the rows of its sparse parameters, for those that have some."""
+    run: RecordedRun | None = None
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Every file of the trace besides the index."""
+        run = () if self.run is None else self.run.shards
+        return (self.initial, *self.added, *self.coordinates, *self.gradients, *self.rows.values(), *run)
+
+    def absent(self, name: str, shard: Shard) -> bool:
+        """Whether the parameter `name` had no gradient in any step of `shard`."""
+        return all(name in self.missing.get(step, ()) for step in range(shard.first_step, shard.last_step + 1))
 
 
 def is_trace_file(name: str) -> bool:
-    """Whether a file called `name` can belong to a trace directory."""
-    return name == INDEX_FILE or _SHARD_NAME.fullmatch(name) is not None
+    """Whether a file called `name` can belong to a trace directory: also one that was never finished."""
+    return name == INDEX_FILE or is_shard_name(name) or is_partial_name(name)
 
 
 def format_index(index: Index) -> bytes:
     """`index` as the bytes of an `index.json`. Floats are written so that they read back bit for bit."""
-    order = {p.name: i for i, p in enumerate(index.parameters)}
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "name": index.name,
-        "parameters": [{"name": p.name, "shape": list(p.shape), "dtype": p.dtype} for p in index.parameters],
+        "parameters": [_format_parameter(parameter) for parameter in index.parameters],
         "multipliers": list(index.multipliers),
-        "missing": [
-            {"step": step, "parameters": sorted(names, key=order.__getitem__)}
-            for step, names in sorted(index.missing.items())
-        ],
-        "initial": {"file": index.initial.file, "bytes": index.initial.bytes, "sha256": index.initial.sha256},
+        "missing": _format_missing(index),
+        "initial": format_shard(index.initial),
         "gradients": [
-            {
-                "file": shard.file,
-                "bytes": shard.bytes,
-                "sha256": shard.sha256,
-                "first_step": shard.first_step,
-                "last_step": shard.last_step,
-            }
+            format_shard(shard) | ({"rows": format_shard(index.rows[shard.file])} if shard.file in index.rows else {})
             for shard in index.gradients
         ],
         "provenance": dict(index.provenance),
     }
+    for key, shards in (("coordinates", index.coordinates), ("added", index.added)):
+        if shards:
+            document[key] = [format_shard(shard) for shard in shards]
+    if index.run is not None:
+        document["run"] = format_run(index.run)
     return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _format_parameter(parameter: Parameter) -> dict[str, Any]:
+    plain = {"name": parameter.name, "shape": list(parameter.shape), "dtype": parameter.dtype}
+    return plain | ({} if parameter.sampled_from is None else {"sampled_from": list(parameter.sampled_from)})
+
+
+def _format_missing(index: Index) -> list[dict[str, Any]]:
+    """Steps in a row that miss the same parameters are one entry: a frozen layer would fill the index otherwise."""
+    order = {p.name: i for i, p in enumerate(index.parameters)}
+    entries: list[dict[str, Any]] = []
+    before: tuple[int, frozenset[str]] | None = None
+    for step, names in sorted(index.missing.items()):
+        if before == (step - 1, names):
+            entries[-1]["last_step"] = step
+        else:
+            entries.append({"step": step, "parameters": sorted(names, key=order.__getitem__)})
+        before = step, names
+    return entries
 
 
 def parse_index(raw: bytes, file: Path) -> Index:
     """The index in `raw`, the content of `file`. Raises `TraceError` for anything that is not exactly one."""
-    document = _Fields(_decode(raw, file), "the document", file)
+    document = Fields(decode(raw, file), "the document", file)
     schema = document.text("schema")
     if schema != SCHEMA:
         raise TraceError(
@@ -114,186 +134,55 @@ def parse_index(raw: bytes, file: Path) -> Index:
         )
     parameters = tuple(_parameter(fields) for fields in document.objects("parameters"))
     check_parameters(parameters, file)
-    multipliers = tuple(_number(value, file) for value in document.array("multipliers"))
+    known = frozenset(p.name for p in parameters)
+    multipliers = tuple(number(value, "multipliers", file) for value in document.array("multipliers"))
     check_multipliers(multipliers, file)
-    initial = _shard(document.object("initial"))
-    gradients = tuple(_gradient_shard(fields) for fields in document.objects("gradients"))
-    _check_files((initial, *gradients), file)
-    _check_coverage(gradients, len(multipliers), file)
-    return Index(
+    entries = list(document.objects("gradients"))
+    gradients = tuple(parse_shard(fields, steps=True) for fields in entries)
+    check_files(gradients, file)
+    check_coverage(gradients, len(multipliers), file)
+    index = Index(
         name=document.text("name"),
         parameters=parameters,
         multipliers=multipliers,
-        missing=_missing(document, parameters, len(multipliers)),
-        initial=initial,
+        missing=_missing(document, known, len(multipliers)),
+        initial=parse_shard(document.object("initial")),
         gradients=gradients,
         provenance=document.object("provenance").values,
+        coordinates=_shards(document, "coordinates"),
+        added=_shards(document, "added"),
+        rows={
+            shard.file: parse_shard(fields.object("rows"))
+            for shard, fields in zip(gradients, entries, strict=True)
+            if "rows" in fields
+        },
+        run=parse_run(document.object("run"), known, len(multipliers)) if "run" in document else None,
     )
+    check_files(index.shards, file)
+    return index
 
 
-def _decode(raw: bytes, file: Path) -> Any:
-    def refuse_constant(text: str) -> NoReturn:
-        raise ValueError(f"the non-finite number {text}")
-
-    def finite(text: str) -> float:
-        value = float(text)
-        return value if math.isfinite(value) else refuse_constant(text)
-
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ValueError(f"the key '{printable(twice)}' twice in one object")
-        return result
-
-    try:
-        return json.loads(
-            raw.decode(), parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=refuse_duplicates
-        )
-    except (ValueError, RecursionError) as error:
-        raise TraceError(file, f"no valid JSON: {printable(error)}", "a JSON document", _COPY_AGAIN) from error
+def _shards(document: Fields, key: str) -> tuple[Shard, ...]:
+    return tuple(parse_shard(fields) for fields in document.objects(key)) if key in document else ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """A JSON object whose fields are asked for by name and type."""
-
-    values: dict[str, Any]
-    where: str
-    file: Path
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.values, dict):
-            raise TraceError(self.file, f"{_kind(self.values)} as {self.where}", "an object", _COPY_AGAIN)
-
-    def _typed(self, key: str, kind: type, expected: str) -> Any:
-        value = self.values.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            found = f"{_kind(value)} as '{key}'" if key in self.values else f"no field '{key}'"
-            raise TraceError(self.file, f"{found} in {self.where}", expected, _COPY_AGAIN)
-        return value
-
-    def text(self, key: str) -> str:
-        value: str = self._typed(key, str, "a string")
-        return value
-
-    def natural(self, key: str) -> int:
-        value: int = self._typed(key, int, "an integer")
-        if value < 0:
-            raise TraceError(self.file, f"'{key}' = {printable(value)} in {self.where}", "an integer >= 0", _COPY_AGAIN)
-        return value
-
-    def array(self, key: str) -> list[Any]:
-        value: list[Any] = self._typed(key, list, "an array")
-        return value
-
-    def object(self, key: str) -> _Fields:
-        return _Fields(self._typed(key, dict, "an object"), f"'{key}'", self.file)
-
-    def objects(self, key: str) -> Iterable[_Fields]:
-        return [_Fields(value, f"'{key}' entry {i}", self.file) for i, value in enumerate(self.array(key))]
-
-
-_KINDS: Mapping[type, str] = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    type(None): "null",
-}
-
-
-def _kind(value: Any) -> str:
-    return _KINDS[type(value)]
-
-
-def _number(value: Any, file: Path) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            pass
-    raise TraceError(file, f"{printable(value)} in 'multipliers'", "numbers in double precision", _COPY_AGAIN)
-
-
-def _parameter(fields: _Fields) -> Parameter:
+def _parameter(fields: Fields) -> Parameter:
     name = fields.text("name")
-    shape = fields.array("shape")
-    for n in shape:
-        if not isinstance(n, int) or isinstance(n, bool):
-            raise TraceError(fields.file, f"{_kind(n)} in the shape", "integers", _COPY_AGAIN, name)
-    return Parameter(name, tuple(shape), fields.text("dtype"))
+    sampled_from = fields.integers("sampled_from", name) if "sampled_from" in fields else None
+    return Parameter(name, fields.integers("shape", name), fields.text("dtype"), sampled_from)
 
 
-def _shard(fields: _Fields) -> Shard:
-    shard = Shard(fields.text("file"), fields.natural("bytes"), fields.text("sha256"))
-    if not _SHARD_NAME.fullmatch(shard.file):
-        raise TraceError(
-            fields.file,
-            f"the file name '{printable(shard.file)}' in {fields.where}",
-            "a plain name ending in .safetensors: a trace reads nothing outside its own directory",
-            _COPY_AGAIN,
-        )
-    if not _SHA256.fullmatch(shard.sha256):
-        raise TraceError(
-            fields.file,
-            f"'{printable(shard.sha256)}' as SHA-256 of '{shard.file}'",
-            "64 lower-case hexadecimal digits",
-            _COPY_AGAIN,
-        )
-    return shard
-
-
-def _gradient_shard(fields: _Fields) -> Shard:
-    shard = _shard(fields)
-    return Shard(shard.file, shard.bytes, shard.sha256, fields.natural("first_step"), fields.natural("last_step"))
-
-
-def _check_files(shards: tuple[Shard, ...], file: Path) -> None:
-    seen: set[str] = set()
-    for shard in shards:
-        if shard.file in seen:
-            raise TraceError(file, f"the shard '{shard.file}' twice", "every file once", _COPY_AGAIN)
-        seen.add(shard.file)
-
-
-def _check_coverage(gradients: tuple[Shard, ...], n_steps: int, file: Path) -> None:
-    """The shards must hold the steps 1..n_steps in order, each once."""
-    due = 1
-    for shard in gradients:
-        if shard.first_step != due or not due <= shard.last_step <= n_steps:
-            raise TraceError(
-                file,
-                f"steps {shard.first_step}..{shard.last_step} in '{shard.file}' where step {due} is due",
-                f"shards in order without gap or overlap over steps 1..{n_steps}",
-                _COPY_AGAIN,
-            )
-        due = shard.last_step + 1
-    if due != n_steps + 1:
-        raise TraceError(file, f"no shard for step {due}", f"shards over steps 1..{n_steps}", _COPY_AGAIN)
-
-
-def _missing(document: _Fields, parameters: tuple[Parameter, ...], n_steps: int) -> dict[int, frozenset[str]]:
-    known = {p.name for p in parameters}
+def _missing(document: Fields, known: frozenset[str], n_steps: int) -> dict[int, frozenset[str]]:
     missing: dict[int, frozenset[str]] = {}
     for fields in document.objects("missing"):
-        step = fields.natural("step")
-        if not 1 <= step <= n_steps or step in missing:
+        first = fields.natural("step")
+        last = fields.natural("last_step") if "last_step" in fields else first
+        if not 1 <= first <= last <= n_steps or not missing.keys().isdisjoint(range(first, last + 1)):
             raise TraceError(
-                document.file, f"step {step} in {fields.where}", f"each step of 1..{n_steps} at most once", _COPY_AGAIN
+                document.file,
+                f"step {first if first == last else f'{first}..{last}'} in {fields.where}",
+                f"each step of 1..{n_steps} at most once",
+                COPY_AGAIN,
             )
-        names = fields.array("parameters")
-        for name in names:
-            if not isinstance(name, str) or name not in known:
-                raise TraceError(
-                    document.file,
-                    f"an unknown parameter in {fields.where}",
-                    "the name of a declared parameter",
-                    _COPY_AGAIN,
-                    str(name),
-                )
-        missing[step] = frozenset(names)
+        missing |= dict.fromkeys(range(first, last + 1), fields.names("parameters", known))
     return missing

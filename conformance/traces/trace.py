@@ -29,11 +29,15 @@ MAX_DIMENSIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter tensor: its name, its shape (`()` for a scalar) and its dtype, a key of `DTYPES`."""
+    """One parameter tensor: its name, its shape (`()` for a scalar) and its dtype, a key of `DTYPES`.
+
+    A sample of a larger tensor's coordinates is a vector, and `sampled_from` that tensor's shape.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    sampled_from: tuple[int, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -120,12 +124,22 @@ def check_parameters(parameters: Sequence[Parameter], file: object) -> None:
                 file, "the name twice", "every parameter name once", "Rename one and write the trace again.", name
             )
         seen.add(name)
-        if len(parameter.shape) > MAX_DIMENSIONS or any(n < 0 for n in parameter.shape) or parameter.size >= 2**48:
+        if not _possible(parameter.shape):
             raise TraceError(
                 file,
                 f"shape {printable(parameter.shape)}",
                 f"at most {MAX_DIMENSIONS} non-negative dimensions and fewer than 2**48 elements",
                 "Choose a smaller shape; if the index says so, it is corrupt: record or copy the trace again.",
+                name,
+            )
+        whole = parameter.sampled_from
+        vector = len(parameter.shape) == 1
+        if whole is not None and not (vector and _possible(whole) and parameter.size <= math.prod(whole)):
+            raise TraceError(
+                file,
+                f"shape {printable(parameter.shape)} sampled from {printable(whole)}",
+                "a vector of no more elements than the tensor it is taken from",
+                "The index is corrupt: record or copy the trace again.",
                 name,
             )
         if parameter.dtype not in DTYPES:
@@ -136,6 +150,10 @@ def check_parameters(parameters: Sequence[Parameter], file: object) -> None:
                 "Convert the values before writing the trace.",
                 name,
             )
+
+
+def _possible(shape: tuple[int, ...]) -> bool:
+    return len(shape) <= MAX_DIMENSIONS and all(n >= 0 for n in shape) and math.prod(shape) < 2**48
 
 
 def _encodes(name: str) -> bool:

@@ -47,7 +47,7 @@ def run_isolated(
 
     Each runs in a worker process under `limits`, `workers` of them at once. A target that hangs, crashes, raises or
     needs more memory than it may have yields its finding, and the others are not affected. `trace_arguments` are
-    names or paths of traces, by default those that are shipped; each worker opens and verifies them once.
+    names or paths of traces, by default `default_names`; each worker opens and verifies them once.
     `counting` says which codes count, `on_step` is called with the steps that a replay has reached, ten times a
     second at most.
 

@@ -26,7 +26,7 @@ from ..observations import make_finding
 from ..replaying import OnStep
 from ..rerun import compare_command, rerun_of_planned
 from ..result import Finding
-from ..traces import Trace, TraceError, find_trace, shipped_names
+from ..traces import Trace, TraceError, default_names, find_trace
 from .import_path import use_import_path
 from .messages import comparison_of, planned_of
 from .mistakes import told
@@ -64,7 +64,7 @@ class Worker:
 
     def open_traces(self, job: Message) -> list[Trace]:
         """Return the traces of `job`, opened and verified once. Raises `TraceError`."""
-        names = tuple(job["traces"]) or shipped_names()
+        names = tuple(job["traces"]) or default_names()
         if names not in self._traces:
             os.chdir(job["folder"])
             self._traces[names] = [find_trace(name) for name in names]

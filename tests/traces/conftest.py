@@ -72,7 +72,7 @@ def sign(folder: Path) -> None:
 def stored(tmp_path: Path) -> Path:
     """A sound trace of 5 steps in three shards over `w` [3, 4] and the scalar `s`, float32."""
     made = synthetic_trace("mixed", seed=1, shapes={"w": (3, 4), "s": ()}, n_steps=5, dtype="float32")
-    return write_trace(made, tmp_path / "stored", steps_per_shard=2).path
+    return Path(write_trace(made, tmp_path / "stored", steps_per_shard=2).location)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from optconform.conformance.traces import TraceError, directory, open_trace
+from optconform.conformance.traces import TraceError, open_trace, verifying
 
 INITIAL = "initial.safetensors"
 FIRST = "gradients-00001.safetensors"
@@ -273,7 +273,7 @@ def test_without_verification_structure_is_still_checked(stored, tools):
 
 @pytest.mark.parametrize("elements", [1, 5, 12, 1000])
 def test_the_value_that_is_not_finite_is_found_in_any_block(stored, tools, monkeypatch, elements):
-    monkeypatch.setattr(directory, "VERIFY_ELEMENTS", elements)
+    monkeypatch.setattr(verifying, "VERIFY_ELEMENTS", elements)
     assert open_trace(stored).n_steps == 5
     tensors(SECOND, value("w", 12 + 7, np.nan))(stored)
     tools.sign(stored)

@@ -62,21 +62,21 @@ def test_round_trip_bit_for_bit(tools, trace, steps_per_shard):
 
 def test_zero_steps(tools, tmp_path):
     trace = write_trace(tools.tiny_trace(multipliers=(), gradients=()), tmp_path / "empty")
-    back = open_trace(trace.path)
+    back = open_trace(trace.location)
     assert (back.n_steps, list(back.steps())) == (0, [])
     assert sorted(back.initial_parameters()) == ["s", "w"]
-    assert sorted(file.name for file in trace.path.iterdir()) == ["index.json", "initial.safetensors"]
+    assert sorted(file.name for file in Path(trace.location).iterdir()) == ["index.json", "initial.safetensors"]
 
 
 def test_five_hundred_parameters(tools, tmp_path):
     shapes = {f"layer{i}.weight": (i % 4, 2) if i % 3 else () for i in range(500)}
     made = synthetic_trace("mixed", shapes=shapes, n_steps=4, dtype="bfloat16")
-    assert tools.same(open_trace(write_trace(made, tmp_path / "t", steps_per_shard=3).path), made)
+    assert tools.same(open_trace(write_trace(made, tmp_path / "t", steps_per_shard=3).location), made)
 
 
 def test_names_with_control_characters(tools, tmp_path):
     made = synthetic_trace("spikes", shapes={"a\x00\n\x1b[31m": (2,), "ключ/веса": ()}, n_steps=2)
-    assert tools.same(open_trace(write_trace(made, tmp_path / "t").path), made)
+    assert tools.same(open_trace(write_trace(made, tmp_path / "t").location), made)
 
 
 def test_arrays_belong_to_the_reader(stored, tools):

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from optconform.conformance.traces import Step, TraceError, open_trace, write_trace, writer
+from optconform.conformance.traces import Step, TraceError, appending, open_trace, write_trace, writer
 
 
 def names(folder):
@@ -70,7 +71,7 @@ def test_a_damaged_trace_can_be_replaced(tools, tmp_path, damaged):
     path = tmp_path / "t"
     write_trace(tools.tiny_trace(), path)
     (path / damaged).write_bytes((path / damaged).read_bytes()[:40])
-    assert open_trace(write_trace(tools.tiny_trace(), path, overwrite=True).path)
+    assert open_trace(write_trace(tools.tiny_trace(), path, overwrite=True).location)
 
 
 def test_the_directory_above_must_exist(tools, tmp_path):
@@ -108,12 +109,16 @@ def test_a_failure_leaves_everything_as_it_was(tools, tmp_path, made, words, the
         assert open_trace(path).sha256 == before
 
 
-@pytest.mark.parametrize("failing", ["_flush", "format_index", "_move"])
-def test_a_full_disk_or_an_interrupt_leaves_nothing(tools, tmp_path, monkeypatch, failing):
+@pytest.mark.parametrize(
+    ("module", "failing"),
+    [(appending, "write_shard"), (appending, "format_index"), (writer, "move")],
+    ids=lambda each: str(each).rpartition(".")[2],
+)
+def test_a_full_disk_or_an_interrupt_leaves_nothing(tools, tmp_path, monkeypatch, module, failing):
     def refuse(*arguments):
-        raise KeyboardInterrupt if failing == "_move" else OSError(28, "No space left on device")
+        raise KeyboardInterrupt if failing == "move" else OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer, failing, refuse)
+    monkeypatch.setattr(module, failing, refuse)
     with pytest.raises((OSError, KeyboardInterrupt)):
         write_trace(tools.tiny_trace(), tmp_path / "t")
     assert names(tmp_path) == []
@@ -157,7 +162,7 @@ def test_shards_hold_what_was_asked_for(tools, tmp_path):
 def test_the_row_of_a_missing_gradient_is_zeros(tools, tmp_path):
     step = {"w": np.ones((2, 3), np.float32), "s": np.array(7.0)}
     trace = tools.tiny_trace(gradients=(step, {"w": None, "s": None}))
-    path = write_trace(trace, tmp_path / "t", steps_per_shard=1).path
+    path = Path(write_trace(trace, tmp_path / "t", steps_per_shard=1).location)
     for name, rows in load_file(path / "gradients-00002.safetensors").items():
         assert not rows.any(), name
 
@@ -166,7 +171,7 @@ def test_the_row_of_a_missing_gradient_is_zeros(tools, tmp_path):
 def test_files_are_as_readable_as_the_umask_says(tools, tmp_path):
     before = os.umask(0o027)
     try:
-        path = write_trace(tools.tiny_trace(), tmp_path / "t").path
+        path = Path(write_trace(tools.tiny_trace(), tmp_path / "t").location)
     finally:
         os.umask(before)
     assert {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()} == dict.fromkeys(names(path), 0o640)
