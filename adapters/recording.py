@@ -57,7 +57,7 @@ class TrainingStep:
     """The learning rate of the step, of the first group where groups differ."""
     groups: Sequence[GroupValues] = ()
     after: Mapping[str, Array] | None = None
-    """Theta after the step, of every parameter or not at all."""
+    """Theta after the step, of every parameter or not at all; once it is left out, that of later steps is not kept."""
     joined: Sequence[Joined] = ()
     """Parameters that were in no step before."""
     start: Mapping[str, Mapping[str, Array]] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ class TraceAppender:
         self.waiting_bytes = 0
         check_parameters(parameters, target)
         self._check_initial(parameters, initial)
-        self._index = Index(
+        index = Index(
             name=name,
             parameters=tuple(parameters),
             multipliers=(),
@@ -67,7 +68,7 @@ class TraceAppender:
             coordinates=self._write_coordinates(1, parameters, coordinates or {}),
             run=run,
         )
-        self._write_index()
+        self._publish(index)
 
     @property
     def n_steps(self) -> int:
@@ -109,7 +110,7 @@ class TraceAppender:
         missing = dict(self._index.missing)
         for step in range(1, self.n_steps + 1):
             missing[step] = missing.get(step, frozenset()) | {p.name for p in parameters}
-        self._index = replace(
+        grown = replace(
             self._index,
             parameters=(*self._index.parameters, *parameters),
             added=(*self._index.added, added),
@@ -119,7 +120,7 @@ class TraceAppender:
             ),
             missing=missing,
         )
-        self._write_index()
+        self._publish(grown)
 
     def append(self, step: TrainingStep) -> None:
         """Take one finished step; it reaches the disk with the next `flush`.
@@ -156,12 +157,12 @@ class TraceAppender:
         """Bring every step so far to the disk."""
         if self._waiting:
             try:
-                self._index = self._grown(self.n_steps - len(self._waiting) + 1)
-                self._write_index()
+                self._publish(self._grown(self.n_steps - len(self._waiting) + 1))
             except BaseException:
                 self._remove_unnamed()
                 raise
             self._waiting = []
+            self._segment = None
             self.waiting_bytes = 0
 
     def close(self) -> None:
@@ -169,6 +170,7 @@ class TraceAppender:
         try:
             self.flush()
         finally:
+            self._segment = None
             self._remove_unnamed()
 
     def _grown(self, first: int) -> Index:
@@ -189,27 +191,27 @@ class TraceAppender:
             missing=missing,
             gradients=(*self._index.gradients, gradients),
             rows={**self._index.rows, **rows_of},
-            run=self._run(number, first, last),
+            run=self._run(number, first),
         )
 
     def _multipliers(self) -> tuple[float, ...]:
         base = self._lr_base or max(self._rates, default=0.0) or 1.0
         return tuple(rate / base for rate in self._rates)
 
-    def _run(self, number: int, first: int, last: int) -> RecordedRun | None:
+    def _run(self, number: int, first: int) -> RecordedRun | None:
         run, steps = self._index.run, self._waiting
         if run is None:
             return None
         after, segments = run.after, run.segments
-        if all(step.after is not None for step in steps):
-            kept = {
-                p.name: Tensor(p.dtype, (len(steps), p.size), [(step.after or {})[p.name] for step in steps])
+        kept = [each.after for each in itertools.takewhile(lambda step: step.after is not None, steps)]
+        if kept and first == (after[-1].last_step if after else 0) + 1:
+            tensors = {
+                p.name: Tensor(p.dtype, (len(kept), p.size), [(each or {})[p.name] for each in kept])
                 for p in self._index.parameters
             }
-            after = (*after, self._write(f"after-{number:05d}", kept, first, last))
+            after = (*after, self._write(f"after-{number:05d}", tensors, first, first + len(kept) - 1))
         if self._segment is not None:
             segments = (*segments, Segment(*self._segment))
-            self._segment = None
         skipped = {at for at, step in enumerate(steps, start=first) if step.skipped}
         return replace(
             run, after=after, segments=segments, skipped=run.skipped | skipped, groups=self._courses.groups()
@@ -261,23 +263,28 @@ class TraceAppender:
         return replace(shard, file=file.name)
 
     def _remove_unnamed(self) -> None:
+        """Remove what no index names, but for the state of a segment whose steps are yet to come."""
+        awaited = () if self._segment is None else (self._segment[2].file,)
         for file in self._unnamed:
-            file.unlink(missing_ok=True)
-        self._unnamed = []
+            if file.name not in awaited:
+                file.unlink(missing_ok=True)
+        self._unnamed = [file for file in self._unnamed if file.name in awaited]
 
-    def _write_index(self) -> None:
+    def _publish(self, index: Index) -> None:
+        """Make `index` that of the trace; where that fails, the one before stays."""
         partial = self._folder / partial_name(INDEX_FILE)
         try:
             with partial.open("wb") as stream:
-                stream.write(format_index(self._index))
+                stream.write(format_index(index))
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(self._folder / INDEX_FILE)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        segment = () if self._segment is None else (self._segment[2].file,)
-        self._unnamed = [file for file in self._unnamed if file.name in segment]
+        self._index = index
+        named = {shard.file for shard in index.shards}
+        self._unnamed = [file for file in self._unnamed if file.name not in named]
         flush_directory(self._folder)
 
 

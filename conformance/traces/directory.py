@@ -121,7 +121,7 @@ class DirectoryTrace:
         """
         if not 1 <= step <= self.n_steps:
             raise IndexError(f"step {step} of a trace with steps 1..{self.n_steps}")
-        if self.run is None or not self.run.after:
+        if self.run is None or not self.run.after or step > self.run.after[-1].last_step:
             return None
         shard = _holding(self.run.after, step)
         handle, row = self.tensors(shard), step - shard.first_step

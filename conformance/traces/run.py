@@ -16,7 +16,8 @@ from 1 since the recording began), and its file holds what the optimizer had bef
 slot of state as `SLOT/NAME` (`m`, `v`, `v_max`, `momentum` and the framework's own); `step/NAME` counts the updates of
 that parameter so far.
 A run that is recorded from its own beginning to its end has one segment and needs no file for it; then there is none.
-Each shard under "after" holds one tensor [steps, size] for each parameter: theta after the step.
+Each shard under "after" holds one tensor [steps, size] for each parameter: theta after the step. They go from step 1
+to the last or, where the run went on, to one before it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class RecordedRun:
     segments: tuple[Segment, ...] = ()
     """None: the trace is one stretch from theta_0, with no state before it."""
     after: tuple[Shard, ...] = field(default=())
-    """Shards of theta after each step; empty where it was not kept."""
+    """Shards of theta after each step from the first on; empty where it was not kept."""
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -134,7 +135,7 @@ def parse_run(fields: Fields, known: frozenset[str], n_steps: int) -> RecordedRu
         after=tuple(parse_shard(each, steps=True) for each in fields.objects("after")),
     )
     if run.after:
-        check_coverage(run.after, n_steps, fields.file)
+        check_coverage(run.after, min(run.after[-1].last_step, n_steps), fields.file)
     _check_rising((segment.step for segment in run.segments), n_steps, "segments", fields.file)
     _check_rising(sorted(run.skipped), n_steps, "skipped", fields.file)
     if run.segments and run.segments[0].step != 1:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from optconform.conformance.traces import TraceError, catalog, find_trace, open_trace, shipped_names
+from optconform.conformance.traces import (
+    TraceError,
+    catalog,
+    default_names,
+    find_trace,
+    open_trace,
+    shipped_names,
+)
 from optconform.conformance.traces.summary import summarize_gradients, trace_bytes
 
 
@@ -15,8 +22,12 @@ def test_shipped_traces_are_small():
     assert sum(file.stat().st_size for file in catalog.SHIPPED_FOLDER.rglob("*") if file.is_file()) < 3 * 2**20
 
 
-@pytest.mark.parametrize("name", shipped_names())
-def test_shipped_trace_is_sound_and_real(name):
+def test_default_traces_ship():
+    assert set(default_names()) <= set(shipped_names())
+
+
+@pytest.mark.parametrize("name", default_names())
+def test_default_trace_is_sound_and_real(name):
     trace = find_trace(name)
     assert trace.name == name
     assert trace.n_steps == 60
