@@ -17,6 +17,7 @@ from ...adapters.protocol import SparseRows
 from ...adapters.recording import Gradient, TrainingStep
 from .courses import Courses
 from .errors import TraceError
+from .fields import check_plain
 from .index import INDEX_FILE, Index, format_index
 from .memory import check_names
 from .rows import check_sparse, row_size
@@ -56,6 +57,7 @@ class TraceAppender:
         self._unnamed: list[Path] = []
         self.waiting_bytes = 0
         check_parameters(parameters, target)
+        check_plain(dict(provenance or {}), "provenance", target)
         self._check_initial(parameters, initial)
         index = Index(
             name=name,
@@ -147,6 +149,8 @@ class TraceAppender:
             check_names(step.after, self._index.parameters, self._target, f"theta after step {number}")
             for name, value in step.after.items():
                 check_array(value, parameters[name], self._target, f"theta after step {number}")
+        for group in step.groups:
+            check_plain(dict(group.hyperparameters), "hyperparameters", self._target)
         self._rates.append(step.lr)
         self._courses.add(number, step.groups)
         self._waiting.append(step)
@@ -278,6 +282,7 @@ class TraceAppender:
                 stream.write(format_index(index))
                 stream.flush()
                 os.fsync(stream.fileno())
+            flush_directory(self._folder)  # what it names has its name on the disk before it is named
             partial.replace(self._folder / INDEX_FILE)
         except BaseException:
             partial.unlink(missing_ok=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...adapters.protocol import SparseRows
 from .files import TensorFile, TraceFiles, names_in
 from .index import Index
-from .rows import check_rows, dense_rows
+from .rows import check_rows, dense_rows, row_size
 from .run import RecordedRun, Segment
 from .shards import Shard
 from .trace import DTYPES, Array, Parameter, Step, check_range, clamp_stop
@@ -28,7 +29,7 @@ class DirectoryTrace:
     """
 
     location: str
-    """The directory, as a path or an address."""
+    """The directory, as a path, or as an address without what may be secret."""
     index: Index
     sha256: str
     files: TraceFiles
@@ -91,17 +92,24 @@ class DirectoryTrace:
 
     def steps(self, stop: int | None = None) -> Iterator[Step]:
         """Steps 1 .. min(`stop`, T); each is read when it is asked for, and nothing is kept."""
-        last = clamp_stop(stop, self.n_steps)
+        yield from self.steps_of(self.parameters, 1, clamp_stop(stop, self.n_steps))
+
+    def steps_of(self, parameters: Sequence[Parameter], first: int, last: int) -> Iterator[Step]:
+        """Steps `first` .. `last` with the gradients of these parameters alone; of the others nothing is read."""
         for shard in self.index.gradients:
+            if shard.last_step < first:
+                continue
+            if shard.first_step > last:
+                return
             gradients = GradientShard(self, shard)
-            for step in range(shard.first_step, min(shard.last_step, last) + 1):
+            for step in range(max(shard.first_step, first), min(shard.last_step, last) + 1):
                 missing = self.index.missing.get(step, frozenset())
                 yield Step(
                     step,
                     self.multipliers[step - 1],
                     {
                         p.name: None if p.name in missing else gradients.read(p, step).reshape(p.shape)
-                        for p in self.parameters
+                        for p in parameters
                     },
                 )
 
@@ -113,8 +121,8 @@ class DirectoryTrace:
             return None
         return GradientShard(self, _holding(self.index.gradients, step)).read(parameter, step, start, stop)
 
-    def parameters_after(self, step: int) -> dict[str, Array] | None:
-        """Theta after `step` by name, as fresh arrays; None where the recording did not keep it.
+    def parameters_after(self, step: int, names: Container[str] | None = None) -> dict[str, Array] | None:
+        """Theta after `step` by name (all, or those named), as fresh arrays; None where the recording did not keep it.
 
         Parameters that had not joined by the end of the shard are left out. Raises IndexError for a step that the
         trace does not have.
@@ -129,16 +137,20 @@ class DirectoryTrace:
         return {
             p.name: read_rows(p, handle.get_slice(p.name), row, row + 1).reshape(p.shape)
             for p in self.parameters
-            if p.name in kept
+            if p.name in kept and (names is None or p.name in names)
         }
 
-    def state_before(self, segment: Segment) -> dict[str, dict[str, Array]]:
-        """What the optimizer had before `segment`: slot -> parameter name -> array; theta is the slot `theta`."""
+    def state_before(self, segment: Segment, names: Container[str] | None = None) -> dict[str, dict[str, Array]]:
+        """What the optimizer had before `segment`: slot -> parameter name -> array; theta is the slot `theta`.
+
+        Of all parameters, or of those named.
+        """
         handle = self.tensors(segment.state)
         found: dict[str, dict[str, Array]] = {}
         for key in sorted(names_in(handle)):
             slot, _, name = key.partition("/")
-            found.setdefault(slot, {})[name] = handle.get_tensor(key)
+            if names is None or name in names:
+                found.setdefault(slot, {})[name] = handle.get_tensor(key)
         return found
 
     def _parameter(self, name: str) -> Parameter:
@@ -174,14 +186,26 @@ class GradientShard:
     def read(self, parameter: Parameter, step: int, start: int = 0, stop: int | None = None) -> Array:
         """Coordinates `start` .. `stop` - 1 (all by default) of the gradient at `step`, 1-d, as a fresh array."""
         stop = parameter.size if stop is None else stop
-        tensor = self._gradients.get_slice(parameter.name)
-        rows = self._rows.get(parameter.name)
-        if rows is not None:
-            first, last = (int(at) for at in np.searchsorted(rows[:, 0], (step, step + 1)))
-            values = tensor[first:last] if last > first else np.empty((0, 1), DTYPES[parameter.dtype])
-            return dense_rows(rows[first:last, 1], values, parameter, start, stop)
+        if parameter.name in self._rows:
+            rows, values = self._read_sparse(parameter, step)
+            return dense_rows(rows, values, parameter, start, stop)
         row = step - self._shard.first_step
-        return read_rows(parameter, tensor, row, row + 1, start, stop).reshape(-1)
+        return read_rows(parameter, self._gradients.get_slice(parameter.name), row, row + 1, start, stop).reshape(-1)
+
+    def read_kept(self, parameter: Parameter, step: int) -> Array | SparseRows:
+        """The gradient at `step` in the parameter's shape, sparse where it is kept so."""
+        if parameter.name not in self._rows:
+            return self.read(parameter, step).reshape(parameter.shape)
+        rows, values = self._read_sparse(parameter, step)
+        return SparseRows(rows, values.reshape(len(rows), *parameter.shape[1:]), parameter.shape)
+
+    def _read_sparse(self, parameter: Parameter, step: int) -> tuple[NDArray[np.int64], Array]:
+        """The rows that have an entry at `step`, and their entries [n, row size]."""
+        rows, tensor = self._rows[parameter.name], self._gradients.get_slice(parameter.name)
+        first, last = (int(at) for at in np.searchsorted(rows[:, 0], (step, step + 1)))
+        if first == last:  # see `read_rows`
+            return rows[first:last, 1], np.empty((0, row_size(parameter.shape)), DTYPES[parameter.dtype])
+        return rows[first:last, 1], tensor[first:last]
 
 
 def read_rows(

@@ -8,11 +8,11 @@ MAX_SHOWN = 200
 """Characters of a name taken from a file that are shown in a message; a corrupt index may hold megabytes."""
 
 
-def printable(text: object) -> str:
-    """`text` on one line: control and other non-printing characters escaped, cut to `MAX_SHOWN` characters."""
+def printable(text: object, most: int = MAX_SHOWN) -> str:
+    """`text` on one line: control and other non-printing characters escaped, cut to `most` characters."""
     shown = str(text)
-    if len(shown) > MAX_SHOWN:
-        shown = shown[:MAX_SHOWN] + "..."
+    if len(shown) > most:
+        shown = shown[:most] + "..."
     return escape_control(shown)
 
 

@@ -6,15 +6,18 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import TraceError, printable
 
+MAX_NATURAL = 2**63
+"""Counts, steps and sizes are smaller."""
+MAX_NESTING = 16
+"""How deep the values are nested of which the format says nothing but that they are JSON."""
 COPY_AGAIN = "The index is corrupt or was edited; copy or record the trace again."
 
 
-def decode(raw: bytes, file: Path) -> Any:
+def decode(raw: bytes, file: object) -> Any:
     """The JSON document in `raw`, the content of `file`: finite numbers, and no key twice in one object."""
 
     def refuse_constant(text: str) -> NoReturn:
@@ -46,7 +49,7 @@ class Fields:
 
     values: dict[str, Any]
     where: str
-    file: Path
+    file: object
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, dict):
@@ -67,11 +70,14 @@ class Fields:
         value: str = self._typed(key, str, "a string")
         return value
 
-    def natural(self, key: str) -> int:
-        """The integer >= 0 under `key`."""
+    def natural(self, key: str, least: int = 0, below: int = MAX_NATURAL) -> int:
+        """The integer under `key`, at least `least` and less than `below`."""
         value: int = self._typed(key, int, "an integer")
-        if value < 0:
-            raise TraceError(self.file, f"'{key}' = {printable(value)} in {self.where}", "an integer >= 0", COPY_AGAIN)
+        if not least <= value < below:
+            found = f"'{key}' = {printable(value)} in {self.where}"
+            raise TraceError(
+                self.file, found, f"an integer >= {least}, of at most {below.bit_length()} bits", COPY_AGAIN
+            )
         return value
 
     def array(self, key: str) -> list[Any]:
@@ -127,11 +133,27 @@ def kind_of(value: Any) -> str:
     return _KINDS[type(value)]
 
 
-def number(value: Any, where: str, file: Path) -> float:
+def number(value: Any, where: str, file: object) -> float:
     """`value` as a float. Raises `TraceError`, naming `where` it stands, for anything but a finite number."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
             pass
-    raise TraceError(file, f"{printable(value)} in '{where}'", "numbers in double precision", COPY_AGAIN)
+    raise TraceError(file, f"{printable(value)} in '{printable(where)}'", "numbers in double precision", COPY_AGAIN)
+
+
+def check_plain(value: Any, where: str, file: object, depth: int = 0) -> None:
+    """Raise `TraceError` where `value`, any JSON, is nested too deep or has a number beyond double precision.
+
+    Whoever reads it may turn its numbers into floats, and walk through it without a limit of its own.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number(value, where, file)
+    elif isinstance(value, (list, tuple, dict)):
+        if depth == MAX_NESTING:
+            raise TraceError(
+                file, f"deeper nesting in '{printable(where)}'", f"at most {MAX_NESTING} levels", COPY_AGAIN
+            )
+        for each in value.values() if isinstance(value, dict) else value:
+            check_plain(each, where, file, depth + 1)

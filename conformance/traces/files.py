@@ -50,7 +50,7 @@ def names_in(file: TensorFile) -> frozenset[str]:
 class TraceFiles(Protocol):
     """The files of one trace. Every method raises `TraceError` where a file is not there or not what it should be."""
 
-    def where(self, name: str) -> Path:
+    def where(self, name: str) -> object:
         """What stands for the file in messages."""
 
     def size(self, name: str) -> int:

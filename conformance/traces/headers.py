@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .errors import TraceError, printable
 from .files import DAMAGED, TensorFile, TensorSlice, TraceFiles, names_in
-from .index import Index
+from .index import INDEX_FILE, Index
 from .rows import row_size
 from .shards import STORED_DTYPES, Shard
 from .trace import DTYPES, Parameter
@@ -21,6 +21,9 @@ def check_headers(index: Index, files: TraceFiles, opened: Mapping[str, TensorFi
     theta = {p.name: (p.dtype, p.shape) for p in index.parameters}
     _check_shared_out((index.initial, *index.added), files, opened, theta)
     sampled = {p.name: ("int64", p.shape) for p in index.parameters if p.sampled_from is not None}
+    if sampled and not index.coordinates:
+        where, name = files.where(INDEX_FILE), min(sampled)
+        raise TraceError(where, "no file of coordinates", "where the elements of a sample lie", DAMAGED, name)
     _check_shared_out(index.coordinates, files, opened, sampled)
     for shard in index.gradients:
         rows = _check_rows_file(index, shard, files, opened, known)
@@ -36,9 +39,10 @@ def check_headers(index: Index, files: TraceFiles, opened: Mapping[str, TensorFi
             },
         )
     if index.run is not None:
-        joined_later = {name for shard in index.added for name in names_in(opened[shard.file])}
+        not_yet = {name for shard in index.added for name in names_in(opened[shard.file])}
         for shard in index.run.after:
-            left_out = joined_later - names_in(opened[shard.file])
+            not_yet -= names_in(opened[shard.file])
+            left_out = {name for name in not_yet if index.absent(name, shard)}
             kept = {p.name: (p.dtype, (shard.n_steps, p.size)) for p in index.parameters if p.name not in left_out}
             _check(shard, files, opened, kept)
         for segment in index.run.segments:

@@ -29,11 +29,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .errors import TraceError, printable
-from .fields import COPY_AGAIN, Fields, decode, number
+from .fields import COPY_AGAIN, Fields, check_plain, decode, number
 from .run import RecordedRun, format_run, parse_run
 from .shards import Shard, check_coverage, check_files, format_shard, is_partial_name, is_shard_name, parse_shard
 from .trace import Parameter, check_multipliers, check_parameters
@@ -121,7 +120,7 @@ def _format_missing(index: Index) -> list[dict[str, Any]]:
     return entries
 
 
-def parse_index(raw: bytes, file: Path) -> Index:
+def parse_index(raw: bytes, file: object) -> Index:
     """The index in `raw`, the content of `file`. Raises `TraceError` for anything that is not exactly one."""
     document = Fields(decode(raw, file), "the document", file)
     schema = document.text("schema")
@@ -148,7 +147,7 @@ def parse_index(raw: bytes, file: Path) -> Index:
         missing=_missing(document, known, len(multipliers)),
         initial=parse_shard(document.object("initial")),
         gradients=gradients,
-        provenance=document.object("provenance").values,
+        provenance=_provenance(document),
         coordinates=_shards(document, "coordinates"),
         added=_shards(document, "added"),
         rows={
@@ -159,7 +158,16 @@ def parse_index(raw: bytes, file: Path) -> Index:
         run=parse_run(document.object("run"), known, len(multipliers)) if "run" in document else None,
     )
     check_files(index.shards, file)
+    for step in () if index.run is None else sorted(index.run.skipped):
+        if index.missing.get(step) != known:
+            raise TraceError(file, f"gradients in step {step}", "none in a step that was skipped", COPY_AGAIN)
     return index
+
+
+def _provenance(document: Fields) -> Mapping[str, Any]:
+    values = document.object("provenance").values
+    check_plain(values, "provenance", document.file)
+    return values
 
 
 def _shards(document: Fields, key: str) -> tuple[Shard, ...]:

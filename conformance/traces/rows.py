@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ def row_size(shape: tuple[int, ...]) -> int:
     return math.prod(shape[1:])
 
 
-def check_rows(rows: NDArray[np.int64], shape: tuple[int, ...], shard: Shard, file: Path, name: str) -> None:
+def check_rows(rows: NDArray[np.int64], shape: tuple[int, ...], shard: Shard, file: object, name: str) -> None:
     """Raise `TraceError` unless `rows` [n, 2] are (step, row) pairs of `shard` and `shape`, rising, each once."""
     inside = (
         (rows[:, 0] >= shard.first_step) & (rows[:, 0] <= shard.last_step) & (rows[:, 1] >= 0) & (rows[:, 1] < shape[0])

@@ -22,14 +22,17 @@ to the last or, where the run went on, to one before it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .errors import TraceError, printable
-from .fields import COPY_AGAIN, Fields
+from .fields import COPY_AGAIN, Fields, check_plain
 from .shards import Shard, check_coverage, format_shard, parse_shard
+
+MAX_SEED = 2**1024
+"""A seed may be wider than any other integer of the format."""
 
 Course = tuple[tuple[int, Any], ...]
 """The values of one hyperparameter: (step from which it holds, value), steps rising. Values are plain JSON."""
@@ -122,14 +125,15 @@ def format_run(run: RecordedRun) -> dict[str, Any]:
 def parse_run(fields: Fields, known: frozenset[str], n_steps: int) -> RecordedRun:
     """The run under "run" of an index with the parameters `known` and `n_steps` steps. Raises `TraceError`."""
     sample = fields.object("sample") if "sample" in fields else None
+    skipped = fields.integers("skipped")
     run = RecordedRun(
         framework=fields.text("framework"),
         optimizer=fields.text("optimizer"),
         groups=tuple(_group(each, known, n_steps) for each in fields.objects("groups")),
-        sample=None if sample is None else Sample(sample.natural("size"), sample.natural("seed")),
-        skipped=frozenset(fields.integers("skipped")),
+        sample=None if sample is None else Sample(sample.natural("size", 1), sample.natural("seed", below=MAX_SEED)),
+        skipped=frozenset(skipped),
         segments=tuple(
-            Segment(each.natural("step"), each.natural("training_step"), parse_shard(each))
+            Segment(each.natural("step", 1), each.natural("training_step", 1), parse_shard(each))
             for each in fields.objects("segments")
         ),
         after=tuple(parse_shard(each, steps=True) for each in fields.objects("after")),
@@ -137,9 +141,12 @@ def parse_run(fields: Fields, known: frozenset[str], n_steps: int) -> RecordedRu
     if run.after:
         check_coverage(run.after, min(run.after[-1].last_step, n_steps), fields.file)
     _check_rising((segment.step for segment in run.segments), n_steps, "segments", fields.file)
-    _check_rising(sorted(run.skipped), n_steps, "skipped", fields.file)
+    _check_rising(skipped, n_steps, "skipped", fields.file)
     if run.segments and run.segments[0].step != 1:
         _refuse(fields.file, f"step {run.segments[0].step} as the first of 'segments'", "a segment from step 1 on")
+    for segment, later in itertools.pairwise(run.segments):
+        if later.training_step - segment.training_step < later.step - segment.step:
+            _refuse(fields.file, f"training step {later.training_step} as the next of 'segments'", "a later one")
     owned = [name for group in run.groups for name in group.parameters]
     if len(set(owned)) != len(owned):
         _refuse(fields.file, "a parameter in two groups", "every parameter in one group")
@@ -161,10 +168,11 @@ def _course(fields: Fields, name: str, n_steps: int) -> Course:
     if len(pairs) != len(entries):
         _refuse(fields.file, f"an entry of '{printable(name)}' that is no pair", "pairs of a step and a value")
     _check_rising((step for step, _ in pairs), n_steps, name, fields.file)
+    check_plain([value for _, value in pairs], name, fields.file)
     return tuple((step, value) for step, value in pairs)
 
 
-def _check_rising(steps: Iterable[int], n_steps: int, where: str, file: Path) -> None:
+def _check_rising(steps: Iterable[int], n_steps: int, where: str, file: object) -> None:
     before = 0
     for step in steps:
         if not before < step <= n_steps:
@@ -172,5 +180,5 @@ def _check_rising(steps: Iterable[int], n_steps: int, where: str, file: Path) ->
         before = step
 
 
-def _refuse(file: Path, found: str, expected: str) -> None:
+def _refuse(file: object, found: str, expected: str) -> None:
     raise TraceError(file, found, expected, COPY_AGAIN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,12 +51,14 @@ class Step:
 
     `index` counts from 1. `multiplier` is eta_t. `gradients` maps every parameter's name to g_t in the
     parameter's shape and dtype, or to None where the parameter had no gradient in this step. The arrays
-    belong to whoever receives them: changing them changes no trace.
+    belong to whoever receives them: changing them changes no trace. `changed` are hyperparameters besides the
+    learning rate, by canonical name, that a recorded run had in this step in place of those it is judged by.
     """
 
     index: int
     multiplier: float
     gradients: dict[str, Array | None]
+    changed: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trace(Protocol):
@@ -153,7 +155,7 @@ def check_parameters(parameters: Sequence[Parameter], file: object) -> None:
 
 
 def _possible(shape: tuple[int, ...]) -> bool:
-    return len(shape) <= MAX_DIMENSIONS and all(n >= 0 for n in shape) and math.prod(shape) < 2**48
+    return len(shape) <= MAX_DIMENSIONS and all(n >= 0 for n in shape) and math.prod(max(n, 1) for n in shape) < 2**48
 
 
 def _encodes(name: str) -> bool:

@@ -18,26 +18,35 @@ VERIFY_ELEMENTS = 2**18
 def verify_trace(trace: DirectoryTrace) -> None:
     """Read all of `trace`; raise `TraceError` for a wrong SHA-256 or a value that is not finite.
 
-    Memory holds one tensor of theta_0 or of state, or `VERIFY_ELEMENTS` values, at a time.
+    Memory holds one tensor of theta_0 or of state, or `VERIFY_ELEMENTS` values, at a time. The values of a file are
+    looked at right after its digest: what is far away is fetched once for both.
     """
-    for shard in trace.index.shards:
-        digest = trace.files.digest(shard.file)
-        if digest != shard.sha256:
-            where = trace.files.where(shard.file)
-            raise TraceError(where, f"SHA-256 {digest}", f"{shard.sha256} as in {INDEX_FILE}", DAMAGED)
     run = trace.run
+    for shard in (*trace.index.coordinates, *trace.index.rows.values()):
+        _verify_digest(trace, shard)
     for shard in (trace.index.initial, *trace.index.added):
+        _verify_digest(trace, shard)
         _verify_whole(trace, shard, "theta_0")
     for shard in trace.index.gradients:
+        _verify_digest(trace, shard)
         _verify_gradients(trace, shard)
     for shard in run.after if run else ():
+        _verify_digest(trace, shard)
         kept = names_in(trace.tensors(shard))
         for parameter in trace.parameters:
             if parameter.name in kept:
                 _verify_steps(trace, shard, parameter)
     for segment in run.segments if run else ():
+        _verify_digest(trace, segment.state)
         _verify_whole(trace, segment.state, f"the state before step {segment.step}")
     _verify_coordinates(trace)
+
+
+def _verify_digest(trace: DirectoryTrace, shard: Shard) -> None:
+    digest = trace.files.digest(shard.file)
+    if digest != shard.sha256:
+        where = trace.files.where(shard.file)
+        raise TraceError(where, f"SHA-256 {digest}", f"{shard.sha256} as in {INDEX_FILE}", DAMAGED)
 
 
 def _verify_whole(trace: DirectoryTrace, shard: Shard, what: str) -> None:
@@ -55,7 +64,7 @@ def _verify_coordinates(trace: DirectoryTrace) -> None:
         if found is None or not len(found):
             continue
         whole = int(np.prod(parameter.sampled_from or (), dtype=np.int64))
-        if found[0] < 0 or found[-1] >= whole or not (np.diff(found) > 0).all():
+        if found.min() < 0 or found.max() >= whole or not (np.diff(found) > 0).all():  # a difference may wrap
             raise TraceError(
                 trace.location,
                 f"coordinates from {found.min()} to {found.max()}",
