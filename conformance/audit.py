@@ -29,6 +29,7 @@ from .planned import Depth
 from .replaying import OnStep
 from .rerun import rerun_command
 from .result import Check, Decay, Decision, Finding, ParameterResult, Result, Verdict
+from .sample_sufficiency import usable_traces
 from .subject import Subject
 from .trace_evidence import (
     IDENTIFICATION_STEPS,
@@ -60,10 +61,11 @@ def audit(
     for the default ones, None where they have no names and no command can rerun it. An optimizer that cannot be
     built or stepped yields the verdict `error` with its finding, one that no trace can drive `inconclusive`.
     `on_step` is called after each step of a replay over whole traces, with the step's number. `depth` says which
-    metamorphic checks are run besides; none where it is None.
+    metamorphic checks are run besides; none where it is None. Parameters of which a trace holds a sample are left
+    out where a sample is not enough for `subject` (OC905); where nothing else is left the verdict is `inconclusive`.
     """
     start = time.perf_counter()
-    traces = subject.taken_from(traces)
+    given = traces
     rerun = rerun_command(subject, trace_arguments, expectation, depth.paths if depth else None)
     blank = Result(
         target=subject.target.spec,
@@ -77,12 +79,18 @@ def audit(
         remark=recipe_of(subject.target).reason,
         versions=versions(subject.adapter.versions()),
         probe=subject.probe(),
-        traces=tuple({"name": trace.name, "sha256": trace.sha256} for trace in traces),
+        traces=tuple({"name": trace.name, "sha256": trace.sha256} for trace in subject.taken_from(given)),
         rerun=rerun,
     )
     try:
-        result = _audited(subject, traces, expectation, blank, on_step)
-        result = result if depth is None else _deeper(result, metamorphic_checks(subject, traces, depth, rerun))
+        # No trace is asked anything of a target without the option.
+        traces, weak = usable_traces(subject, given) if subject.has_weight_decay else (subject.taken_from(given), ())
+        too_little = tuple(each.finding(rerun) for each in weak)
+        if too_little and not traces:
+            result = replace(failed(blank, *too_little), verdict=Verdict.INCONCLUSIVE)
+        else:
+            result = _with_findings(_audited(subject, traces, expectation, blank, on_step), too_little)
+            result = result if depth is None else _deeper(result, metamorphic_checks(subject, traces, depth, rerun))
     except (BuildFailed, MissingDevice, MissingFramework) as error:
         result = failed(blank, make_finding("OC901", str(error), rerun=rerun))
     except NotReplayable as error:
@@ -96,13 +104,17 @@ def audit(
 def _deeper(result: Result, found: tuple[tuple[Check, ...], tuple[Finding, ...]]) -> Result:
     """Return `result` with the metamorphic checks and their findings added, the findings in the order of codes."""
     checks, findings = found
+    return replace(_with_findings(result, findings), checks=(*result.checks, *checks))
+
+
+def _with_findings(result: Result, findings: Sequence[Finding]) -> Result:
     every = sorted((*result.findings, *findings), key=lambda finding: finding.rule)
-    return replace(result, checks=(*result.checks, *checks), findings=tuple(every))
+    return replace(result, findings=tuple(every))
 
 
-def failed(blank: Result, finding: Finding) -> Result:
-    """Return the result of an audit that could not be run, with the finding that says why."""
-    return replace(blank, verdict=Verdict.ERROR, reason=finding.message, findings=(finding,))
+def failed(blank: Result, *findings: Finding) -> Result:
+    """Return the result of an audit that could not be run, with the findings that say why, the first as its reason."""
+    return replace(blank, verdict=Verdict.ERROR, reason=findings[0].message, findings=findings)
 
 
 def _audited(

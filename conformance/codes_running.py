@@ -46,10 +46,11 @@ ROWS = (
         "OC905",
         "weak-trace",
         WARNING,
-        "a trace cannot separate the hypotheses for some parameter",
+        "a trace cannot separate the hypotheses for some parameter, or samples a tensor whose coordinates are coupled",
         "A verdict from such a trace alone would be a guess, so none is given.",
-        "a trace without steps, or a parameter that is zero throughout",
-        "Add a trace in which the parameter named is not zero and has gradients: optconform trace make mixed.",
+        "a trace without steps, a parameter that is zero throughout, or 4,096 coordinates of a matrix under LAMB",
+        "Add a trace in which the parameter named is not zero and has gradients: optconform trace make mixed. Where a "
+        "sample is not enough, record the parameter whole.",
     ),
     Code(
         "OC906",

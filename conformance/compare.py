@@ -22,6 +22,7 @@ from .following import follow
 from .hypotheses import Hypothesis
 from .matching import Matching
 from .replaying import OnStep
+from .sample_sufficiency import usable_traces
 from .side_by_side import SideBySide
 from .subject import PROBE_LR, Subject
 from .traces import Trace
@@ -35,10 +36,13 @@ def compare(
     Both must work in one dtype. Each is built with the hyperparameters that the user set for it and its own
     defaults else, weight decay off where it is off; one whose learning rate has no default takes the other's.
     `rerun` is the command that does this again, `on_step` is called after each step of a replay. An optimizer that
-    cannot be built or stepped gives the outcome `error`, one that no trace can drive `cannot tell`.
+    cannot be built or stepped gives the outcome `error`, one that no trace can drive `cannot tell`. Parameters of
+    which a trace holds a sample are left out where a sample is not enough for one of the two, and the reason says so.
     """
     start = time.perf_counter()
-    usable = [trace for trace in second.taken_from(first.taken_from(traces)) if trace.n_steps]
+    left, weak = usable_traces(first, traces)
+    left, weaker = usable_traces(second, left)
+    usable = [trace for trace in left if trace.n_steps]
     blank = CompareResult(
         Outcome.CANNOT_TELL,
         "no trace has a step to judge",
@@ -56,7 +60,8 @@ def compare(
         result = replace(blank, reason=str(error))
     except (BuildFailed, MissingDevice, MissingFramework, StepFailed) as error:
         result = replace(blank, outcome=Outcome.ERROR, reason=str(error))
-    return replace(result, seconds=time.perf_counter() - start)
+    left_out = "".join(f"; left out: {each.message}" for each in (*weak, *weaker))
+    return replace(result, reason=result.reason + left_out, seconds=time.perf_counter() - start)
 
 
 def values_of(first: Subject, second: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
