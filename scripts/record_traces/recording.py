@@ -1,7 +1,8 @@
-"""What the three recordings share: data, initial values, and the trace they end in."""
+"""What the recordings share: data, initial values, and the trace they end in."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,6 +52,12 @@ def scaled_normal(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int)
 def multipliers(schedule: Schedule, n_steps: int) -> tuple[float, ...]:
     """eta_1 .. eta_n to 12 decimals, where the last bits of one platform's cosine are gone."""
     return tuple(round(schedule(step), 12) for step in range(1, n_steps + 1))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, NumPy and these `packages`, by the names they are installed under."""
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "numpy": np.__version__, **found}
 
 
 def as_trace(
