@@ -35,20 +35,69 @@ class SavedState:
 def slots_of(state: Any, names: Collection[str]) -> dict[str, dict[str, Array]]:
     """Return copies of every field of the state that is a tree like the parameters: slot -> name -> array.
 
-    A field name met again gets a number: `momentum`, `momentum_2`.
+    The parameters are a dictionary with these names; the slots those of `leaves_by_slot`.
     """
-    slots: dict[str, dict[str, Array]] = {}
+    found = leaves_by_slot(state, {(jax.tree_util.DictKey(name),): name for name in names})
+    return {slot: {name: np.array(leaf) for name, leaf in each.items()} for slot, each in found.items()}
+
+
+def leaves_by_slot(state: Any, names: Mapping[tuple[Any, ...], str]) -> dict[str, dict[str, Any]]:
+    """Return every field of the state that is a tree like the parameters: slot -> name -> leaf, as it is.
+
+    `names` are those of the parameters by their key paths. A slot is called by the field's canonical name; one met
+    again gets a number: `momentum`, `momentum_2`. Hyperparameters that are held in the state are no slots.
+    """
+    slots: dict[str, dict[str, Any]] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        field, name = _field_and_parameter(path)
-        if field is None or name not in names:
+        begin = next((at for at in range(1, len(path) + 1) if path[at:] in names), len(path))
+        fields = [str(key.name) for key in path[:begin] if hasattr(key, "name")]
+        if path[begin:] not in names or not fields or fields[-1] == "hyperparams":
             continue
-        slot = base = CANONICAL_STATE.get(field, field)
+        name = names[path[begin:]]
+        slot = base = CANONICAL_STATE.get(fields[-1], fields[-1])
         number = 1
         while name in slots.get(slot, {}):
             number += 1
             slot = f"{base}_{number}"
-        slots.setdefault(slot, {})[name] = np.array(leaf)
+        slots.setdefault(slot, {})[name] = leaf
     return slots
+
+
+def names_by_path(tree: Any) -> dict[tuple[Any, ...], str]:
+    """Return a readable name for the key path of every leaf, as `block/dense/kernel`, each once.
+
+    Where two paths would read the same, all are written as JAX writes them, as `['block']['dense']['kernel']`.
+    """
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+    names = ["/".join(str(_key(key)) for key in path) or "params" for path in paths]
+    if len(set(names)) < len(names) or not all(names):
+        names = [jax.tree_util.keystr(path) for path in paths]
+    return dict(zip(paths, names, strict=True))
+
+
+def last_named(state: Any, field: str) -> list[Any]:
+    """Return the leaves of the state that are fields called `field`, in order."""
+    flat = jax.tree_util.tree_flatten_with_path(state)[0]
+    return [leaf for path, leaf in flat if path and getattr(path[-1], "name", None) == field]
+
+
+def hyperparameters_of(state: Any) -> dict[str, Any]:
+    """Return the numbers that `optax.inject_hyperparams` keeps in the state, by its names.
+
+    Raises `ValueError` where there are two of a name.
+    """
+    found: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        field, key = _field_and_parameter(path) if path else (None, None)
+        if field != "hyperparams" or np.shape(leaf) != ():
+            continue
+        if key in found:
+            raise ValueError(
+                f"several optax.inject_hyperparams have a {key!r}, each for parameters of its own; record each of the "
+                "rules by itself"
+            )
+        found[str(key)] = leaf
+    return found
 
 
 def merged(own: Any, other: Any, kept: frozenset[str]) -> Any:
@@ -85,6 +134,11 @@ def loaded(state: SavedState, own: Any, scope: Scope) -> Any:
         for new, leaf in zip(scope.put_leaves(list(state.leaves)), mine, strict=True)
     ]
     return jax.tree_util.tree_unflatten(structure, leaves)
+
+
+def _key(key: Any) -> Any:
+    """Return what a key of a key path is, whichever kind it is of."""
+    return next((getattr(key, kind) for kind in ("key", "name", "idx") if hasattr(key, kind)), key)
 
 
 def is_injected(path: tuple[Any, ...], names: frozenset[str]) -> bool:

@@ -7,6 +7,7 @@ with and without it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,8 +62,9 @@ class TrainingStep:
     joined: Sequence[Joined] = ()
     """Parameters that were in no step before."""
     start: Mapping[str, Mapping[str, Array]] | None = None
-    """Where the plan asked for it: slot -> name -> array before the step, as `Optimizer.read_state` names slots, theta
-    as the slot `theta`, and `step` the number of updates that the parameter has had (a 0-d float64)."""
+    """Slot -> name -> array before the step, as `Optimizer.read_state` names slots, theta as the slot `theta`, and
+    `step` the number of updates that the parameter has had (a 0-d float64). Where the plan asked for it, and where
+    theta is not what the step before left."""
     skipped: bool = False
     """Whether the run skipped the step because a gradient overflowed; it then has no gradients."""
 
@@ -91,3 +93,29 @@ class Sink(Protocol):
 
     def stop(self, reason: str) -> None:
         """End the recording, since what comes cannot be recorded; the steps so far are kept."""
+
+
+def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Those of `values` that JSON can hold, as a copy: NumPy's numbers as Python's, tuples as lists.
+
+    >>> plain_values({"lr": np.float32(0.5), "betas": (0.9, 0.99), "clip": float("inf"), "schedule": len})
+    {'lr': 0.5, 'betas': [0.9, 0.99]}
+    """
+    named = {name: _plain(value) for name, value in values.items() if isinstance(name, str)}
+    return {name: plain for name, plain in named.items() if plain is not _OTHER}
+
+
+_OTHER = object()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _OTHER
+    if isinstance(value, list | tuple):
+        elements = [_plain(each) for each in value]
+        return _OTHER if any(each is _OTHER for each in elements) else elements
+    return _OTHER

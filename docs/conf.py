@@ -13,6 +13,7 @@ version = release = optconform.__version__
 
 extensions = [
     "docstrings",
+    "cards",
     "tables",
     "myst_parser",
     "sphinx.ext.autodoc",

@@ -37,9 +37,14 @@ def paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def convert(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Rewrite the lines of one docstring in place. Examples (`>>>`) stay as they are."""
-    text = "".join(part if part.lstrip().startswith(">>>") else to_rest(part) for part in paragraphs(lines))
-    lines[:] = text.split("\n")
+    """Rewrite the lines of one docstring in place. Examples (`>>>`) stay as they are, indented paragraphs are code."""
+    lines[:] = "".join(map(_converted, paragraphs(lines))).split("\n")
+
+
+def _converted(paragraph: str) -> str:
+    if paragraph.lstrip().startswith(">>>"):
+        return paragraph
+    return f"::\n\n{paragraph}" if paragraph.startswith("    ") else to_rest(paragraph)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -20,6 +20,7 @@ RUN_ELSEWHERE = {
     "pre-commit": "it runs what the lint and types environments run, on files about to be committed",
     "python scripts/record_traces": "tests/traces runs the recorders",
     "python benchmarks/": "tests/benchmarks runs the scripts on small sizes",
+    "python examples/record_": "tests/recording runs the examples that record",
 }
 """Start of a command -> where it is run instead."""
 CHECKED_ELSEWHERE = {
@@ -51,9 +52,12 @@ def commands() -> list[Command]:
 def own_commands() -> list[object]:
     """Each command once; those that write and read `my-trace` are one item, in the order in which they stand."""
     items = []
-    shown = {(c.line, c.status): c for c in reversed(commands()) if c.line.startswith("optconform ")}
-    alone = [[command] for command in reversed(shown.values()) if "my-trace" not in command.line]
-    together = [command for command in reversed(shown.values()) if "my-trace" in command.line]
+    shown: dict[tuple[str, int], Command] = {}
+    for command in commands():
+        if command.line.startswith("optconform "):
+            shown.setdefault((command.line, command.status), command)
+    alone = [[command] for command in shown.values() if "my-trace" not in command.line]
+    together = [command for command in shown.values() if "my-trace" in command.line]
     for number, group in enumerate([*alone, together]):
         line = group[0].line
         if line in CHECKED_ELSEWHERE:

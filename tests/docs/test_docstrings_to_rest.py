@@ -29,6 +29,12 @@ def test_prose_is_taken_literally(prose, rest):
     assert docstrings.to_rest(prose) == rest
 
 
+def test_an_indented_paragraph_is_code():
+    lines = ["So:", "", '    {"a": [2 * x_],', '         "b": 1}', "", "a * b"]
+    docstrings.convert(None, "module", "m", None, None, lines)
+    assert lines == ["So:", "", "::", "", '    {"a": [2 * x_],', '         "b": 1}', "", r"a \* b"]
+
+
 def test_examples_are_left_alone():
     lines = ["Text: a * b.", "", ">>> 2 * 3", "6", "", "x_ * y"]
     docstrings.convert(None, "function", "f", None, None, lines)
