@@ -8,19 +8,35 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["__version__", "audit", "check_optimizer", "compare"]
+__all__ = [
+    "RecordingWarning",
+    "__version__",
+    "audit",
+    "audit_run",
+    "check_optimizer",
+    "compare",
+    "record",
+    "recording_callback",
+]
 
 _HOME = {
+    "RecordingWarning": ".conformance.recording.recording",
     "__version__": "._version",
     "audit": ".conformance.api",
+    "audit_run": ".conformance.api",
     "check_optimizer": ".conformance.api",
     "compare": ".conformance.api",
+    "record": ".conformance.recording.record",
+    "recording_callback": ".conformance.recording.keras_callback",
 }
 """Public name -> the module that holds it."""
 
 if TYPE_CHECKING:
     from ._version import __version__
-    from .conformance.api import audit, check_optimizer, compare
+    from .conformance.api import audit, audit_run, check_optimizer, compare
+    from .conformance.recording.keras_callback import recording_callback
+    from .conformance.recording.record import record
+    from .conformance.recording.recording import RecordingWarning
 else:  # hidden from type checkers, which would otherwise believe every misspelt name
 
     def __getattr__(name: str) -> object:

@@ -39,3 +39,10 @@ tf, keras = _import_keras()
 def is_variable(value: Any) -> bool:
     """Return whether `value` is a variable of Keras or of TensorFlow."""
     return isinstance(value, keras.Variable | tf.Variable)
+
+
+def compiled_by_xla() -> bool:
+    """Return whether what is traced now is a `tf.function` that XLA compiles."""
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # no public name tells
+
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))

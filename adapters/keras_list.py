@@ -19,7 +19,7 @@ PATHS: Mapping[str, Mapping[str, Any] | None] = {"eager": None, "function": {}, 
 """Path -> options of `tf.function`, None for no `tf.function` at all."""
 
 CANONICAL_STATE: Mapping[str, str] = {"velocities": "v", "velocity_hats": "v_max"}
-"""Attribute that lists one variable per parameter -> canonical slot; for `momentums` see `read_state`."""
+"""Attribute that lists one variable per parameter -> canonical slot; for `momentums` see `slots_of`."""
 
 _SCALARS = (bool, int, float, str, type(None))
 
@@ -83,18 +83,11 @@ class KerasList:
     def read_state(self) -> dict[str, dict[str, Array]]:
         """Return copies of every attribute that lists one variable per parameter: slot -> name -> array.
 
-        `momentums` is `m` beside `velocities`, as in Adam. Alone it keeps its name: Keras's SGD holds the buffer
-        with its sign turned, mu * buffer - lr * g, where the canonical `momentum` is mu * buffer + lr * g.
+        The slots are those of `slots_of`.
         """
-        lists = {name.strip("_"): value for name, value in vars(self.optimizer).items() if self._is_slot(value)}
-        canonical = {**CANONICAL_STATE, **({"momentums": "m"} if "velocities" in lists else {})}
         return {
-            canonical.get(attribute, attribute): {
-                name: value_of(variable)
-                for name, variable in zip(self.variables, value, strict=True)
-                if variable is not None
-            }
-            for attribute, value in lists.items()
+            slot: {name: value_of(variable) for name, variable in each.items()}
+            for slot, each in slots_of(self.optimizer, self.variables).items()
         }
 
     def snapshot(self) -> ListSnapshot:
@@ -154,20 +147,6 @@ class KerasList:
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
         return tf.function(apply, **self._function_options).get_concrete_function(*specs)  # type: ignore[no-any-return]
 
-    def _is_slot(self, value: Any) -> bool:
-        """Return whether `value` lists one variable of each parameter's shape, none of them a parameter."""
-        if not isinstance(value, list | tuple) or len(value) != len(self._shapes) or not value:
-            return False
-        parameters = {id(variable) for variable in self.variables.values()}
-        return (
-            any(item is not None for item in value)
-            and all(
-                item is None or (is_variable(item) and tuple(item.shape) == shape and id(item) not in parameters)
-                for item, shape in zip(value, self._shapes.values(), strict=True)
-            )
-            and value is not getattr(self.optimizer, "_variables", None)
-        )
-
     def _state_variables(self) -> list[Any]:
         """Return every variable of the optimizer but the learning rate and the decay, each once.
 
@@ -183,6 +162,39 @@ class KerasList:
 
     def _plain_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self.optimizer).items() if isinstance(value, _SCALARS)}
+
+
+def slots_of(optimizer: Any, variables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return every attribute that lists one variable per parameter: slot -> name -> variable.
+
+    `variables` are those that the optimizer was built with, in that order. `momentums` is `m` beside `velocities`, as
+    in Adam. Alone it keeps its name: Keras's SGD holds the buffer with its sign turned, mu * buffer - lr * g, where
+    the canonical `momentum` is mu * buffer + lr * g.
+    """
+    lists = {name.strip("_"): value for name, value in vars(optimizer).items() if _is_slot(value, optimizer, variables)}
+    canonical = {**CANONICAL_STATE, **({"momentums": "m"} if "velocities" in lists else {})}
+    return {
+        canonical.get(attribute, attribute): {
+            name: variable for name, variable in zip(variables, value, strict=True) if variable is not None
+        }
+        for attribute, value in lists.items()
+    }
+
+
+def _is_slot(value: Any, optimizer: Any, variables: Mapping[str, Any]) -> bool:
+    """Return whether `value` lists one variable of each parameter's shape, none of them a parameter."""
+    if not isinstance(value, list | tuple) or len(value) != len(variables) or not value:
+        return False
+    parameters = {id(variable) for variable in variables.values()}
+    return (
+        any(item is not None for item in value)
+        and all(
+            item is None
+            or (is_variable(item) and tuple(item.shape) == tuple(parameter.shape) and id(item) not in parameters)
+            for item, parameter in zip(value, variables.values(), strict=True)
+        )
+        and value is not getattr(optimizer, "_variables", None)
+    )
 
 
 def value_of(variable: Any) -> Array:

@@ -90,23 +90,31 @@ class Layout:
     """Micro-steps whose mean gradient is one update, accumulated in the framework's own way."""
 
 
-class Optimizer(Protocol):
-    """A real optimizer, bound to its parameters on one device."""
+class Trajectory(Protocol):
+    """Something that goes from step to step and shows its parameters: an optimizer, or the recording of one."""
 
-    held: Mapping[str, Any]
-    """Hyperparameters as the optimizer holds them after construction, under canonical names."""
-    casts: tuple[Cast, ...]
-    """What is rounded on use although `held` reads back unrounded."""
-    missing_gradient: MissingGradient
-    computes_in: str | None
-    """dtype in which a step is known to be computed where that is wider than the parameters'; None elsewhere."""
-    scalars_in: str | None
-    """dtype in which beta**t and other scalars are formed where that is narrower than expected; None elsewhere.
+    @property
+    def held(self) -> Mapping[str, Any]:
+        """Hyperparameters as the optimizer holds them after construction, under canonical names."""
 
-    Expected is the parameters' dtype, and float32 where that has 16 bits.
-    """
-    excluded: frozenset[str]
-    """Parameters that the optimizer itself was told not to decay, as far as can be read back from it."""
+    @property
+    def casts(self) -> tuple[Cast, ...]:
+        """What is rounded on use although `held` reads back unrounded."""
+
+    @property
+    def missing_gradient(self) -> MissingGradient:
+        """What becomes of a parameter without a gradient in a step."""
+
+    @property
+    def computes_in(self) -> str | None:
+        """Format in which a step is known to be computed where that is wider than the parameters'; None elsewhere."""
+
+    @property
+    def scalars_in(self) -> str | None:
+        """Format in which beta**t and other scalars are formed where that is narrower than expected; None elsewhere.
+
+        Expected is the parameters' dtype, and float32 where that has 16 bits.
+        """
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update. `lr` is the learning rate of this step, eta_t * alpha.
@@ -114,6 +122,25 @@ class Optimizer(Protocol):
         `gradients` maps every parameter name to an array of the parameter's shape, to `SparseRows`, or to None.
         Raises `NotSupported` for `SparseRows` where the framework has no sparse gradients.
         """
+
+    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
+        """Copies of the parameters (all, or those named), in their own dtype and shape."""
+
+    def read_state(self) -> dict[str, dict[str, Array]]:
+        """Copies of the state: slot -> parameter name -> array. `m`, `v`, `v_max` and `momentum` are canonical.
+
+        `m` and `v` are Adam's moments without bias correction, `v_max` AMSGrad's maximum, `momentum` the buffer
+        b = mu*b + g (or mu*b + lr*g, the learning rate inside), which is subtracted from the parameters. Other
+        slots bear the framework's own names.
+        """
+
+
+class Optimizer(Trajectory, Protocol):
+    """A real optimizer, bound to its parameters on one device."""
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """Parameters that the optimizer itself was told not to decay, as far as can be read back from it."""
 
     def gradients_left(self) -> dict[str, Array]:
         """Copies of the gradients that the last step was given, as it left them. Missing and sparse ones left out.
@@ -136,17 +163,6 @@ class Optimizer(Protocol):
 
     def load(self, saved: Any) -> None:
         """Take over what `save` of another instance, built alike over equal parameters, returned."""
-
-    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Copies of the parameters (all, or those named), in their own dtype and shape."""
-
-    def read_state(self) -> dict[str, dict[str, Array]]:
-        """Copies of the state: slot -> parameter name -> array. `m`, `v`, `v_max` and `momentum` are canonical.
-
-        `m` and `v` are Adam's moments without bias correction, `v_max` AMSGrad's maximum, `momentum` the buffer
-        b = mu*b + g (or mu*b + lr*g, the learning rate inside), which is subtracted from the parameters. Other
-        slots bear the framework's own names.
-        """
 
     def snapshot(self) -> Any:
         """Parameters and state, complete and detached from later steps.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from .compare_result import CompareResult
 from .expectation import DEFAULT_EXPECTATION, parse_expectation
 from .metamorphic.paths import run_path
 from .planned import Depth
+from .recorded.judge import judge_run
+from .replaying import OnStep
 from .rerun import compare_command
 from .result import ExitStatus, Result
 from .subject import Subject, usual_dtype
@@ -90,6 +93,33 @@ def check_optimizer(target: Any, *, expect: str = DEFAULT_EXPECTATION, **argumen
     result = audit(target, expect=expect, **arguments)
     if result.exit_status is not ExitStatus.AS_EXPECTED:
         raise AssertionError(failure_message(result))
+
+
+def audit_run(
+    trace: str | os.PathLike[str] | Trace,
+    *,
+    expect: str | None = None,
+    device: str = "cpu",
+    on_step: OnStep | None = None,
+) -> Result:
+    """Judge the run that `trace` was recorded from, by the parameters that were kept after each of its steps.
+
+    `trace` is the path or address of a recording with `snapshots=True`, or one that was opened. Expected is what the
+    class of the optimizer documents, decoupled decay of one that is not known, or `expect`. `device` is where the run
+    took place, `cpu` or a GPU, which may round otherwise; `on_step` is called after each step that was looked at, with
+    its number. Nothing is executed, and no framework is needed.
+
+    Raises `TraceError` where the trace cannot be read or its parameters were not kept, `InvalidExpectation` for a bad
+    expectation.
+    """
+    argument = os.fspath(trace) if isinstance(trace, str | os.PathLike) else None
+    return judge_run(
+        find_trace(trace) if isinstance(trace, str | os.PathLike) else trace,
+        None if expect is None else parse_expectation(expect),
+        device=device,
+        trace_argument=argument,
+        on_step=on_step,
+    )
 
 
 def failure_message(result: Result) -> str:

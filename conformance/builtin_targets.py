@@ -63,24 +63,26 @@ class DocumentedRule:
     spec: str
     rule: str | None
     """None where those options lead beyond the reference."""
+    expected: str
+    """What the documentation promises of the decay, as an expectation."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _DOCUMENTED = (
-    DocumentedRule("torch.optim:AdamW", "adamw"),
-    DocumentedRule("torch.optim:Adam", "adamw", {"decoupled_weight_decay": True}),
-    DocumentedRule("torch.optim:Adam", "adam_l2"),
-    DocumentedRule("torch.optim:SGD", "sgd_l2"),
-    DocumentedRule("keras.optimizers:AdamW", "adamw"),
-    DocumentedRule("keras.optimizers:Adam", "adamw"),
-    DocumentedRule("keras.optimizers:SGD", "sgdw"),
-    DocumentedRule("optax:adamw", None, {"nesterov": True}),
-    DocumentedRule("optax:adamw", "adamw"),
-    DocumentedRule("optconform.adapters.numpy_optimizers:AdamW", "adamw"),
-    DocumentedRule("optconform.adapters.numpy_optimizers:SGDW", "sgdw"),
-    DocumentedRule("optconform.adapters.optax_chains:adam_l2", "adam_l2"),
-    DocumentedRule("optconform.adapters.optax_chains:sgd_l2", "sgd_l2"),
-    DocumentedRule("optconform.adapters.optax_chains:sgdw", "sgdw"),
+    DocumentedRule("torch.optim:AdamW", "adamw", _ADAMW),
+    DocumentedRule("torch.optim:Adam", "adamw", _ADAMW, {"decoupled_weight_decay": True}),
+    DocumentedRule("torch.optim:Adam", "adam_l2", _ADAM_L2),
+    DocumentedRule("torch.optim:SGD", "sgd_l2", _SGD_L2),
+    DocumentedRule("keras.optimizers:AdamW", "adamw", _ADAM_HAT),
+    DocumentedRule("keras.optimizers:Adam", "adamw", _ADAM_HAT),
+    DocumentedRule("keras.optimizers:SGD", "sgdw", _SGDW_INSIDE),
+    DocumentedRule("optax:adamw", None, _ADAMW, {"nesterov": True}),
+    DocumentedRule("optax:adamw", "adamw", _ADAMW),
+    DocumentedRule("optconform.adapters.numpy_optimizers:AdamW", "adamw", _ADAMW),
+    DocumentedRule("optconform.adapters.numpy_optimizers:SGDW", "sgdw", _SGDW_OUTSIDE),
+    DocumentedRule("optconform.adapters.optax_chains:adam_l2", "adam_l2", _ADAM_L2),
+    DocumentedRule("optconform.adapters.optax_chains:sgd_l2", "sgd_l2", _SGD_L2),
+    DocumentedRule("optconform.adapters.optax_chains:sgdw", "sgdw", _SGDW_OUTSIDE),
 )
 """First row that applies wins."""
 
@@ -91,11 +93,17 @@ _BEYOND_THE_REFERENCE = frozenset(
 """Options that change the documented recurrence in ways the reference does not know, when they are set."""
 
 
+def documentation_of(spec: str, options: Mapping[str, Any]) -> DocumentedRule | None:
+    """Return what is documented of `spec` built with `options`, None where it is no class that is known."""
+    for row in _DOCUMENTED:
+        if row.spec == spec and all(options.get(name) == value for name, value in row.options.items()):
+            return row
+    return None
+
+
 def documented_rule(spec: str, options: Mapping[str, Any]) -> str | None:
     """Return the rule that `spec` built with `options` is documented to follow, None where none is known."""
     if any(options.get(name) for name in _BEYOND_THE_REFERENCE):
         return None
-    for row in _DOCUMENTED:
-        if row.spec == spec and all(options.get(name) == value for name, value in row.options.items()):
-            return row.rule
-    return None
+    row = documentation_of(spec, options)
+    return None if row is None else row.rule

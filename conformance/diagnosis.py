@@ -57,13 +57,15 @@ def changed_constants(hypothesis: Hypothesis) -> Iterator[tuple[str, Hypothesis]
             yield name, replace(hypothesis, options=options)
 
 
-def other_decays(hypothesis: Hypothesis) -> list[Hypothesis]:
+NO_DECAY = "no weight decay"
+OTHER_DECAYS = ("half the weight decay", "twice the weight decay")
+"""Rows of `CHANGES`."""
+
+
+def other_decays(hypothesis: Hypothesis, names: Sequence[str] = OTHER_DECAYS) -> list[Hypothesis]:
     """Return `hypothesis` with half and with twice the decay: in 16 bits a rule's bound may hold these as well."""
     changed = changed_constants(hypothesis)
-    return [replace(each, constant=name) for name, each in changed if name in _OTHER_DECAYS]
-
-
-_OTHER_DECAYS = ("half the weight decay", "twice the weight decay")
+    return [replace(each, constant=name) for name, each in changed if name in names]
 
 
 def _rate_outside_the_decay(options: Options, factor: float) -> dict[str, Any]:
@@ -87,7 +89,7 @@ CHANGES: Mapping[str, Callable[[Options], dict[str, Any]]] = {
     "beta1 and beta2 exchanged": lambda options: (
         {"beta1": options.beta2, "beta2": options.beta1} if isinstance(options, AdamOptions) else {}
     ),
-    "no weight decay": lambda options: {"weight_decay": 0.0},
+    NO_DECAY: lambda options: {"weight_decay": 0.0},
     "twice the weight decay": lambda options: {"weight_decay": 2.0 * options.weight_decay},
     "half the weight decay": lambda options: {"weight_decay": 0.5 * options.weight_decay},
     "twice the learning rate": lambda options: {"lr": 2.0 * options.lr},

@@ -174,7 +174,7 @@ def effective_decay(
         return Unmeasured("the step at zero gradient leaves NaN or infinity")
     taken = {name: without[name] - with_decay[name] for name in chosen}
     theta = {name: acted_on[name] for name in chosen}
-    measured = _measured(trace.name, subject.dtype, (lr, weight_decay, nominal), theta, taken)
+    measured = measured_decay(trace.name, subject.dtype, (lr, weight_decay, nominal), theta, taken)
     measured = replace(measured, applications=law.form.repeats if law.form else 1)
     moves_otherwise = any(np.any(without[name] != before[name]) for name in chosen)
     if not (measured.lost or measured.changed_by_rounding) or moves_otherwise or nominal >= 1.0:
@@ -208,7 +208,7 @@ def _after_many(
         return None
     nominal = -math.expm1(steps * math.log1p(-first.nominal))
     settings = (first.lr, first.weight_decay, nominal)
-    return steps, _measured(first.trace, first.dtype, settings, theta, taken).ratio
+    return steps, measured_decay(first.trace, first.dtype, settings, theta, taken).ratio
 
 
 def nominal_coefficient(law: Law, lr: float, weight_decay: float) -> float | None:
@@ -250,7 +250,7 @@ def law_of_match(match: Match) -> Law | None:
     return Law(decay, form)
 
 
-def _measured(
+def measured_decay(
     trace: str, dtype: str, settings: tuple[float, float, float], theta: Arrays, taken: Arrays
 ) -> EffectiveDecay:
     """Return the figures at `settings` (lr, weight_decay, c) from what decay took of each theta.

@@ -113,6 +113,8 @@ def _variants(rule: Rule, values: Mapping[str, float], held: Mapping[str, Any]) 
 
 
 _SHOWS: Mapping[str, Callable[[Mapping[str, float], Mapping[str, Any]], bool]] = {
+    "law": lambda values, held: values["weight_decay"] != 0.0,
+    "order": lambda values, held: values["weight_decay"] != 0.0,
     "amsgrad": lambda values, held: bool(held.get("amsgrad")),
     "momentum_form": lambda values, held: values.get("momentum", 0.0) != 0.0,
     "nesterov": lambda values, held: values.get("momentum", 0.0) != 0.0,
@@ -133,6 +135,18 @@ def multiplier_as_used(hypothesis: Hypothesis, multiplier: float) -> float:
     lr = hypothesis.options.lr
     used = as_used({"lr": multiplier * lr}, hypothesis.casts)["lr"]
     return multiplier if used == multiplier * lr else used / lr
+
+
+def options_in_step(hypothesis: Hypothesis, changed: Mapping[str, float]) -> Options:
+    """Return the options in a step in which the hyperparameters `changed` have other values.
+
+    Those win over a constant that was changed in the hypothesis. Raises `InvalidOption` for a value out of range.
+    """
+    if not changed:
+        return hypothesis.options
+    values = {name: value for name, value in changed.items() if hasattr(hypothesis.options, name)}
+    corrections: dict[str, Any] = {f"correction_{name}": None for name in values if name.startswith("beta")}
+    return replace(hypothesis.options, **{**corrections, **_used(values, hypothesis.casts)})
 
 
 def with_casts(hypothesis: Hypothesis, held: Mapping[str, Any], casts: tuple[Cast, ...]) -> Hypothesis | None:

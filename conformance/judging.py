@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..adapters.errors import BuildFailed
-from ..adapters.protocol import Optimizer
+from ..adapters.protocol import Trajectory
 from ..adapters.text import escape_control
 from ..reference.arithmetic import Arithmetic, arithmetic
 from ..reference.follow import Mode, state_slots
@@ -14,9 +14,9 @@ from ..reference.formats import FORMATS
 from ..reference.options import AdamOptions
 from ..reference.platforms import platform_of
 from .hypotheses import Hypothesis
-from .subject import Subject
 from .traces import Trace
 from .traces.trace import Step
+from .walking import Walker
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def usual_mode(dtype: str, hypothesis: Hypothesis) -> Mode:
     return Mode.FULL_RESYNC if narrow and isinstance(hypothesis.options, AdamOptions) else Mode.THETA_RESYNC
 
 
-def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace) -> Judging:
+def judging_of(subject: Walker, optimizer: Trajectory, candidates: Sequence[Hypothesis], trace: Trace) -> Judging:
     """Return how `optimizer` is judged by `candidates`: in the subject's mode, or in the usual one.
 
     Moments are taken over only where the optimizer shows them after a step of `trace`, which `optimizer` takes here.
@@ -71,7 +71,7 @@ def judging_of(subject: Subject, optimizer: Optimizer, candidates: Sequence[Hypo
 
 
 def _state_after_a_step(
-    optimizer: Optimizer, candidates: Sequence[Hypothesis], trace: Trace, dtype: str
+    optimizer: Trajectory, candidates: Sequence[Hypothesis], trace: Trace, dtype: str
 ) -> tuple[list[str], str]:
     """Step `optimizer` once with a gradient, and return what its state looks like then.
 

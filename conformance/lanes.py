@@ -1,8 +1,8 @@
 """Lanes: parameters that can be replayed as one long vector.
 
 The rules act element by element, so parameters may be laid end to end, which spares a small operation per
-tensor. Parameters share a lane when they lack a gradient in the same steps, since only then do their step
-counts agree.
+tensor. Parameters share a lane when they begin with the same step count and lack a gradient in the same steps,
+since only then do their step counts agree.
 """
 
 from __future__ import annotations
@@ -51,13 +51,17 @@ class Lane:
         raise IndexError(f"element {element} lies beyond the lane's end")
 
 
-def lanes_of(trace: Trace) -> tuple[Lane, ...]:
-    """Return the lanes of `trace`: one for every pattern of missing gradients, empty tensors left out."""
-    groups: dict[frozenset[int], dict[str, tuple[int, ...]]] = {}
+def lanes_of(trace: Trace, counts: Mapping[str, int] | None = None) -> tuple[Lane, ...]:
+    """Return the lanes of `trace`: one for every pattern of missing gradients and step count, empty tensors left out.
+
+    `counts` are the updates that a parameter has had before the first step, by name; zero for those left out.
+    """
+    groups: dict[tuple[frozenset[int], int], dict[str, tuple[int, ...]]] = {}
     for parameter in trace.parameters:
         if parameter.size:
             absent = frozenset(step for step, names in trace.missing.items() if parameter.name in names)
-            groups.setdefault(absent, {})[parameter.name] = parameter.shape
+            begun = (counts or {}).get(parameter.name, 0)
+            groups.setdefault((absent, begun), {})[parameter.name] = parameter.shape
     return tuple(Lane(shapes) for shapes in groups.values())
 
 

@@ -10,18 +10,19 @@ beside their rivals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..reference.formats import FORMATS
-from .diagnosis import changed_constants, other_decays, rounded_constants
+from .diagnosis import NO_DECAY, changed_constants, other_decays, rounded_constants
 from .hypotheses import Hypothesis, hypotheses, label, neighbours, with_casts
 from .judging import Judging, judging_of
 from .replaying import OnStep, Run, replay, with_multipliers
 from .result import Decision, Match, Verdict
-from .subject import Subject
 from .traces import Trace
+from .traces.trace import Step
+from .walking import Walker
 
 SCREENING_STEPS = 6
 _SCREENING_SCHEDULE = (1.0, 0.5, 1.0, 0.25, 0.75, 1.0)
@@ -64,7 +65,7 @@ class Matching:
 class _Walk:
     """What every replay of one matching shares."""
 
-    subject: Subject
+    subject: Walker
     values: Mapping[str, Any]
     judging: Judging | None
     traces: Sequence[Trace]
@@ -76,7 +77,9 @@ class _Walk:
         """Return the candidates after a few steps of the first trace, on a sample of coordinates."""
         runs = [Run(each, sampled=True) for each in candidates]
         trace = self.traces[0]
-        steps = with_multipliers(trace.steps(SCREENING_STEPS), _SCREENING_SCHEDULE)
+        steps: Iterable[Step] = trace.steps(SCREENING_STEPS)
+        if self.subject.steered:
+            steps = with_multipliers(steps, _SCREENING_SCHEDULE)
         broken = replay(self.subject, trace, self.values, runs, steps, self.judging, rival_steps=rival_steps)
         self.non_finite.update(self.non_finite or broken)
         return runs
@@ -96,7 +99,7 @@ class _Walk:
 
 
 def match_trajectory(
-    subject: Subject,
+    subject: Walker,
     traces: Sequence[Trace],
     values: Mapping[str, Any] | None = None,
     *,
@@ -111,7 +114,7 @@ def match_trajectory(
     if not usable:
         return Matching(Match())
     values = subject.parity() if values is None else values
-    optimizer = subject.build(usable[0].initial_parameters(), values)
+    optimizer = subject.begin(usable[0], values)
     # Without the option there is no decay, and Keras holds None where there is none.
     held = {**optimizer.held, "weight_decay": optimizer.held.get("weight_decay") or 0.0}
     everything = hypotheses(held, optimizer.casts)
@@ -141,6 +144,8 @@ def _followed(
         rivals = [each for each in neighbours(left[0], everything, held) if each not in left]
         if FORMATS[walk.subject.dtype].precision < FORMATS["float32"].precision:
             rivals += other_decays(left[0])
+        if not walk.subject.steered:  # no run without decay is at hand that would show whether there is any
+            rivals += other_decays(left[0], (NO_DECAY,))
         runs = walk.in_full(left, rivals)
         candidates = runs[: len(left)]
         if not any(run.elements or not run.inside for run in candidates):

@@ -7,6 +7,7 @@ once it is rejected it need not be followed to the end.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adapters.errors import BuildFailed
-from ..adapters.protocol import MissingGradient, Optimizer
+from ..adapters.protocol import MissingGradient, Trajectory
 from ..adapters.text import escape_control
 from ..reference.comparison import Beside, Comparison
 from ..reference.follow import Follower, Mode, state_slots
-from .hypotheses import Hypothesis, multiplier_as_used
+from .hypotheses import Hypothesis, multiplier_as_used, options_in_step
 from .judging import Judging
 from .lanes import Lane, lanes_of, sampled_elements
-from .subject import Subject
 from .traces import Trace
 from .traces.trace import Step
+from .walking import Walker
 
 SAMPLE_SIZE = 512
 """Coordinates on which rivals are tried; drawn once per trace with a fixed seed."""
@@ -75,7 +76,7 @@ class Run:
 
 
 def replay(
-    subject: Subject,
+    subject: Walker,
     trace: Trace,
     values: Mapping[str, Any],
     runs: Sequence[Run],
@@ -91,9 +92,11 @@ def replay(
     `on_step` is called after each step with its number. Returns where the optimizer first left a parameter NaN or
     infinite (`trace`, `step`, `parameter`) although all it had been given was finite; nothing where it did not.
     """
-    optimizer = subject.build(trace.initial_parameters(), values)
+    optimizer = subject.begin(trace, values)
     lr = base_learning_rate(subject, optimizer)
-    lanes = [_LaneReplay(lane, subject.dtype, optimizer) for lane in lanes_of(trace)]
+    before = subject.state_before(trace)
+    counts = {name: int(count) for name, count in before.get("step", {}).items()}
+    lanes = [_LaneReplay(lane, subject.dtype, optimizer, before, counts) for lane in lanes_of(trace, counts)]
     for lane, sample in zip(lanes, sampled_elements([len(lane.before) for lane in lanes], SAMPLE_SIZE), strict=True):
         lane.sample = sample
     if judging is not None:
@@ -107,7 +110,9 @@ def replay(
         optimizer.step(step.gradients, step.multiplier * lr)
         reached = optimizer.read_parameters()
         state = {slot: each for slot, each in optimizer.read_state().items() if slot in slots} if slots else {}
-        missing = _convention(optimizer.missing_gradient, step)
+        missing = optimizer.missing_gradient
+        if subject.steered:  # a recorded run had other parameters beside those that are looked at
+            missing = _convention(missing, step)
         followed = [run for run in runs if not (run.sampled and step.index > rival_steps and not run.inside)]
         for index, lane in enumerate(lanes):
             lane.take(step, reached, state, missing)
@@ -125,8 +130,18 @@ def replay(
 class _LaneReplay:
     """One lane of a trace while it is replayed: theta before and after the step at hand, its gradient and state."""
 
-    def __init__(self, lane: Lane, dtype: str, optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        dtype: str,
+        optimizer: Trajectory,
+        state_before: Mapping[str, Mapping[str, Array]],
+        counts: Mapping[str, int],
+    ) -> None:
         self.lane, self.dtype = lane, dtype
+        self.state_before = self._state(state_before)
+        self.steps_before = max((counts.get(name, 0) for name in lane.shapes), default=0)
+        """Updates that each of its parameters has had: of all the same number."""
         self.before = self._vector(optimizer.read_parameters())
         self.after: Array = self.before
         self.grad: Array | None = None
@@ -155,18 +170,16 @@ class _LaneReplay:
         self.grad = self.lane.gather(step.gradients, self.dtype)
         if self.grad is None and missing is MissingGradient.ZERO:
             self.grad = np.zeros_like(self.before)
-        complete = {slot: each for slot, each in state.items() if self.lane.shapes.keys() <= each.keys()}
-        # State is taken at its own precision: some optimizers keep it wider than the parameters.
-        self.state = {
-            slot: np.concatenate([np.asarray(each[name], dtype=np.float64).reshape(-1) for name in self.lane.shapes])
-            for slot, each in complete.items()
-        }
+        self.state = self._state(state)
 
     def follow(
         self, run: Run, index: int, step: Step, is_own: bool, beside: Beside | None, missing: MissingGradient
     ) -> Beside | None:
         """Take one run through the step; return what rivals must be told from: that of `run` if it is the own one."""
         follower = run.followers[index]
+        options = options_in_step(run.hypothesis, step.changed)
+        if options is not follower.options:
+            follower.change(options)
         before, after = self._chosen(run, self.before), self._chosen(run, self.after)
         if self.grad is None:
             counts = missing is MissingGradient.SKIPPED_SHARED_COUNT
@@ -187,6 +200,18 @@ class _LaneReplay:
     def _chosen(self, run: Run, vector: Array) -> Array:
         return vector[self.sample] if run.sampled else vector
 
+    def _state(self, state: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+        """Return the slots that all parameters of the lane have, each as one vector.
+
+        State is taken at its own precision: some optimizers keep it wider than the parameters.
+        """
+        complete = {slot: each for slot, each in state.items() if self.lane.shapes.keys() <= each.keys()}
+        return {
+            slot: np.concatenate([np.asarray(each[name], dtype=np.float64).reshape(-1) for name in self.lane.shapes])
+            for slot, each in complete.items()
+            if all(np.size(each[name]) == math.prod(shape) for name, shape in self.lane.shapes.items())
+        }
+
     def _vector(self, arrays: Mapping[str, Array]) -> Array:
         vector = self.lane.gather(arrays, self.dtype)
         assert vector is not None, "parameters are never missing"
@@ -195,17 +220,20 @@ class _LaneReplay:
 
 def _follower(run: Run, lane: _LaneReplay, n_steps: int, judging: Judging) -> Follower:
     large = not run.sampled and len(lane.before) * n_steps >= COMPILED_PAYS
+    chosen = lane.sample if run.sampled else slice(None)
     return Follower(
         run.hypothesis.rule,
         run.hypothesis.options,
-        lane.before[lane.sample] if run.sampled else lane.before,
+        lane.before[chosen],
         judging.arithmetic,
         mode=judging.mode_of(run.hypothesis),
         engine="auto" if large else "numpy",
+        state_before={slot: each[chosen] for slot, each in lane.state_before.items()},
+        steps_before=lane.steps_before,
     )
 
 
-def base_learning_rate(subject: Subject, optimizer: Optimizer) -> float:
+def base_learning_rate(subject: Walker, optimizer: Trajectory) -> float:
     """Return the base learning rate that the optimizer holds. Raises `BuildFailed` where it is no number."""
     held = optimizer.held.get("lr")
     try:

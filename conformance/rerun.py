@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .addresses import shown
+
 if TYPE_CHECKING:
     from .expectation import Expectation
     from .planned import PlannedAudit
@@ -75,10 +77,20 @@ def _command(
         for name, value in pairs.items():
             words += [repeated, f"{name}={value}"]
     for trace in traces:
-        words += ["--trace", trace]
+        words += ["--trace", shown(trace)]
     for option, setting in settings.items():
         if setting and setting != _DEFAULTS.get(option):
             words += [option, setting]
+    return shlex.join(words)
+
+
+def recorded_command(trace_argument: str | None, expected: str | None, device: str) -> str:
+    """Return the command line that judges a recorded run again; empty where its trace has no name."""
+    if trace_argument is None:
+        return ""
+    words = ["optconform", "check", "--trace", shown(trace_argument)]
+    words += [] if expected is None else ["--expect", expected]
+    words += [] if device == "cpu" else ["--device", device]
     return shlex.join(words)
 
 
@@ -102,7 +114,7 @@ def compare_command(first: Subject, second: Subject, trace_arguments: Sequence[s
         if subject.path:
             words += [f"--path-{letter}", subject.path]
     for trace in trace_arguments:
-        words += ["--trace", trace]
+        words += ["--trace", shown(trace)]
     if first.device != "cpu":
         words += ["--device", first.device]
     if first.dtype != "float64":

@@ -8,7 +8,7 @@ rejected where the implementation is that exact; above 2 no number at all lies i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -157,25 +157,16 @@ def separations(
                 for walk in walking:
                     walk.step(grad, step.multiplier)
     return tuple(
-        Separability(own, rival, differing_axis(own, rival), max((_largest(lane[i], j) for lane in walks), default=0.0))
+        Separability(own, rival, _axis_between(own, rival), max((_largest(lane[i], j) for lane in walks), default=0.0))
         for i, (own, rivals) in enumerate(pairs.items())
         for j, rival in enumerate(rivals)
     )
 
 
-def differing_axis(own: Hypothesis, rival: Hypothesis) -> str:
+def _axis_between(own: Hypothesis, rival: Hypothesis) -> str:
     """Return the axis on which two neighbours differ."""
     mine, theirs = own.axes(), rival.axes()
     return next(axis for axis in mine if axis in theirs and mine[axis] != theirs[axis])
-
-
-def weakest(found: Iterable[Separability]) -> dict[str, Separability]:
-    """Return the pair that parts least on every axis."""
-    result: dict[str, Separability] = {}
-    for each in found:
-        if each.axis not in result or each.separation < result[each.axis].separation:
-            result[each.axis] = each
-    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..adapters.arrays import host_copies, host_dtype
 from ..adapters.errors import BuildFailed, NotReplayable
 from ..adapters.options import accepts, default_of
-from ..adapters.protocol import PLAIN, Adapter, Layout, Optimizer, Target
+from ..adapters.protocol import PLAIN, Adapter, Array, Layout, Optimizer, Target
 from ..adapters.recipes import recipe_of
 from ..adapters.text import escape_control
 from ..reference.follow import Mode
@@ -64,6 +64,11 @@ class Subject:
             raise ValueError(
                 f"mode={self.mode!r} is not known; use one of {', '.join(Mode)}, or none to have it chosen."
             )
+
+    @property
+    def steered(self) -> bool:
+        """An optimizer takes any hyperparameters, and any learning rate in a step."""
+        return True
 
     @property
     def title(self) -> str:
@@ -143,6 +148,14 @@ class Subject:
             )
 
         return OwnDraws(built) if self.own_draws else built()
+
+    def begin(self, trace: Trace, values: Mapping[str, Any]) -> Optimizer:
+        """Construct the optimizer over theta_0 of `trace`. Raises what `build` raises."""
+        return self.build(trace.initial_parameters(), values)
+
+    def state_before(self, trace: Trace) -> dict[str, dict[str, Array]]:
+        """Return nothing: it begins every trace anew."""
+        return {}
 
     def taken_from(self, traces: Sequence[Trace]) -> list[Trace]:
         """Return `traces` with the parameters that the target takes: all, unless its recipe says matrices only.

@@ -47,6 +47,10 @@ class CompiledRule:
             beta1, beta2 = options.beta1, options.beta2
             self._moments = (beta1, 1.0 - beta1, beta2, 1.0 - beta2, *of_m, *of_v)
 
+    def with_options(self, options: Options) -> CompiledRule:
+        """Return the same with other hyperparameters."""
+        return CompiledRule(options, self._arithmetic, exact_theta=self._exact_theta)
+
     def at(self, state: Any, schedule_multiplier: float) -> Advance | None:
         """Return what takes the step after `state`; None where only the NumPy form bounds it: no bias correction."""
         options, arithmetic = self._options, self._arithmetic

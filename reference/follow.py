@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from .arithmetic import Arithmetic, Float64Array
 from .comparison import Beside, Comparison, compare, merged
 from .replay import BLOCK_SIZE, Engine, compiled_module
 from .rules import Options, Rule, Tracked, track, tracked_step
+
+if TYPE_CHECKING:
+    from .compiled_follow import CompiledRule
 
 Array = NDArray[Any]
 
@@ -54,8 +57,10 @@ class Follower:
 
     `theta` is theta_0 as the implementation holds it, 1-D, in any dtype. Engine "numpy" calls the pure step
     functions and bounds; "compiled" runs one loop that agrees with them bit for bit; "auto" takes it where Numba
-    is installed. Blocks are shared out over `threads`; nothing that is found depends on their number. Raises
-    `ValueError` for a free run of a rule whose decay is L2, and for fewer than one thread.
+    is installed. Blocks are shared out over `threads`; nothing that is found depends on their number. An
+    implementation that is met on its way has `state_before`, flat arrays by slot as in `step`, after `steps_before`
+    updates: they are taken as exact, and a slot left out is zero. Raises `ValueError` for a free run of a rule whose
+    decay is L2, and for fewer than one thread.
     """
 
     def __init__(
@@ -69,15 +74,17 @@ class Follower:
         engine: Engine = "numpy",
         block_size: int | None = None,
         threads: int = 1,
+        state_before: Mapping[str, Array] | None = None,
+        steps_before: int = 0,
     ) -> None:
         if mode is Mode.FREE_RUN and not rule.decoupled and options.weight_decay:
             raise ValueError(f"rule {rule.name!r} cannot run free: L2 feeds the error of theta back into the gradient")
         if threads < 1:
             raise ValueError(f"threads = {threads!r}, but it takes at least one")
         self.rule, self.options, self.arithmetic, self.mode = rule, options, arithmetic, mode
-        self._compiled = None
+        self._compiled: CompiledRule | None = None
         if compiled_module(engine) is not None:
-            from .compiled_follow import CompiledRule
+            from .compiled_follow import CompiledRule  # only here is Numba imported
 
             self._compiled = CompiledRule(options, arithmetic, exact_theta=mode is not Mode.FREE_RUN)
         size, width = len(theta), block_size or (COMPILED_BLOCK_SIZE if self._compiled else BLOCK_SIZE)
@@ -85,8 +92,14 @@ class Follower:
         self._map: Callable[..., Any] = (
             ThreadPoolExecutor(threads).map if threads > 1 and len(self._blocks) > 1 else map
         )
-        self._tracked = _with_own_arrays(track(np.zeros(size), options))
+        self._tracked = _begun(_with_own_arrays(track(np.zeros(size), options)), state_before or {}, steps_before)
         self._free = (np.array(theta, dtype=np.float64), np.zeros(size)) if mode is Mode.FREE_RUN else None
+
+    def change(self, options: Options) -> None:
+        """Take the steps to come with other hyperparameters; what the state consists of must stay the same."""
+        self.options = options
+        if self._compiled is not None:
+            self._compiled = self._compiled.with_options(options)
 
     def step(
         self,
@@ -227,6 +240,13 @@ def _with_own_arrays(tracked: Tracked) -> Tracked:
     return Tracked(
         *(replace(part, **{name: array.copy() for name, array in _arrays(part).items()}) for part in _parts(tracked))
     )
+
+
+def _begun(tracked: Tracked, state: Mapping[str, Array], steps: int) -> Tracked:
+    """Return `tracked`, its arrays filled from `state` by slot, as after `steps` steps; the bound on it is zero."""
+    for name, array in _arrays(tracked.state).items():
+        array[...] = state.get(SLOTS.get(name, name), 0.0)
+    return Tracked(replace(tracked.state, step=steps), tracked.error)
 
 
 def _block_of(tracked: Tracked, block: slice) -> Tracked:

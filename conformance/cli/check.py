@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ from .options import FRAMEWORKS, output_options, parse_counting, parse_limits, t
 
 if TYPE_CHECKING:
     from ..planned import PlannedAudit
+    from ..replaying import OnStep
+    from ..result import Counting, Result
 
 
 @click.command()
@@ -40,29 +44,71 @@ def check(
     TARGET is package.module:attribute or path/to/file.py:attribute, a class or a factory, and expected to
     be decoupled unless --expect says otherwise. Without targets: the built-in optimizers of every installed
     framework, each with its own expectation.
+
+    Without targets, a --trace that was recorded with the parameters after each step is judged itself: whether
+    the run obeyed the rule that its optimizer documents, or --expect. Nothing is executed for that, so --timeout
+    and --memory do not apply; --device says where the run took place. The built-in optimizers are replayed on
+    the other traces named, if there are any.
     """
     from ..check_report import CheckReport
+    from ..workers.limits import Limits
     from ..workers.pool import run_isolated, start_early
 
     counting = parse_counting(select, ignore)
-    plan, skipped = _plan(targets, framework, expected, python, how)
+    runs = {} if targets else _recorded_runs(trace_names)
+    others = tuple(name for name in trace_names if name not in runs)
+    plan: list[PlannedAudit] = []
+    skipped: list[str] = []
+    if runs and not others:
+        _refuse({"--framework": framework, "--python": python, **_for_targets(how)}, "a recorded run has its own")
+    else:
+        plan, skipped = _plan(targets, framework, expected, python, how)
     _require(require, python)
-    limits = parse_limits(timeout, memory, python, how["device"])
+    limits = parse_limits(timeout, memory, python, how["device"]) if plan else Limits()
     start_early(plan, limits)
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text
     from ..reports.text import print_check
 
-    titles = [planned.title for planned in plan]
+    titles = [*runs.values(), *(planned.title for planned in plan)]
     with Bar(titles) as bar:
-        audits = run_isolated(plan, trace_names, limits=limits, counting=counting, on_step=bar.step)
-        results = tuple(result for _, result in sorted(bar.each(audits), key=itemgetter(0)))
+        judged = enumerate(_judged(runs, expected, how["device"], counting, bar.step))
+        audits = run_isolated(plan, others, limits=limits, counting=counting, on_step=bar.step)
+        numbered = itertools.chain(judged, ((len(runs) + index, result) for index, result in audits))
+        results = tuple(result for _, result in sorted(bar.each(numbered), key=itemgetter(0)))
     report = CheckReport(results, tuple(skipped))
     if output_format == "json":
         write_json(report.to_json(), output)
     else:
         write_text(lambda console: print_check(console, report, titles, verbose=verbose), output)
     return int(report.exit_status)
+
+
+def _recorded_runs(trace_names: Sequence[str]) -> dict[str, str]:
+    """Return those of the traces named whose recorded run can be judged itself, each with its title."""
+    if not trace_names:
+        return {}
+    from ..recorded.declared import public_name
+    from ..recorded.parts import keeps_theta
+    from ..traces import find_trace
+
+    opened = {name: find_trace(name, verify=False) for name in trace_names}
+    return {
+        name: f"{public_name(trace.run.optimizer)}, recorded in {trace.name}"
+        for name, trace in opened.items()
+        if keeps_theta(trace) and trace.run is not None
+    }
+
+
+def _judged(
+    runs: Iterable[str], expected: str | None, device: str, counting: Counting, on_step: OnStep
+) -> Iterator[Result]:
+    """Yield the result of every recorded run."""
+    if runs:
+        from ..api import audit_run
+
+        for name in runs:
+            yield audit_run(name, expect=expected, device=device, on_step=on_step).counting_only(counting)
 
 
 def _plan(
@@ -82,14 +128,26 @@ def _plan(
             )
             for spec in targets
         ], []
-    for option, given in (("--set", settings), ("--map", renamed), ("--expect", expected), ("--paths", how["path"])):
-        if given:
-            raise click.UsageError(f"{option} needs a TARGET: the built-in optimizers have their own")
+    own = {"--set": settings, "--map": renamed, "--expect": expected, "--paths": how["path"]}
+    _refuse(own, "the built-in optimizers have their own")
     present = None if python is None else installed_in(python)
     wanted, missing = split_by_installed((framework,) if framework else FRAMEWORKS, present)
     for name in missing:
         click.echo(f"not checked: {name} is not installed (pip install 'optconform[{name}]')", err=True)
     return builtin_plan(wanted, how["device"], how["dtype"], how["mode"]), missing
+
+
+def _for_targets(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say how a target is built and executed, by name."""
+    names = {"settings": "--set", "renamings": "--map", "path": "--paths", "dtype": "--dtype", "mode": "--mode"}
+    return {option: how[name] for name, option in names.items()}
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """Raise a usage error for the first of `options` that was given: it needs a target."""
+    for option, given in options.items():
+        if given:
+            raise click.UsageError(f"{option} needs a TARGET: {why}")
 
 
 def _require(required: tuple[str, ...], python: str | None) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from .options import DTYPES, FRAMEWORKS, Assignment, Renaming, output_options, parse_limits, worker_options
+from .options import (
+    DTYPES,
+    FRAMEWORKS,
+    Assignment,
+    Renaming,
+    output_options,
+    parse_limits,
+    trace_option,
+    worker_options,
+)
 
 
 def _for_each(name: str, help: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -32,7 +41,7 @@ def _for_each(name: str, help: str, **how: Any) -> Callable[[Callable[..., Any]]
 @_for_each("framework", "Whose optimizer {} is; found out by default.", type=click.Choice(FRAMEWORKS))
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N.")
 @click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Precision of both.")
-@click.option("--trace", "traces", multiple=True, metavar="NAME|PATH", help="Trace to replay; all by default.")
+@trace_option
 @worker_options()
 @output_options
 def compare(
@@ -49,7 +58,7 @@ def compare(
     framework_b: str | None,
     device: str,
     dtype: str,
-    traces: tuple[str, ...],
+    trace_names: tuple[str, ...],
     timeout: float,
     memory: float | None,
     python: str | None,
@@ -76,7 +85,7 @@ def compare(
             (target_b, framework_b, path_b, map_b, set_b),
         )
     )
-    started = StartedComparison(PlannedComparison(first, second, device, dtype), traces, limits)
+    started = StartedComparison(PlannedComparison(first, second, device, dtype), trace_names, limits)
     from ..reports.compare_text import print_compare
     from ..reports.progress import Bar
     from ..reports.render import write_json, write_text

@@ -63,6 +63,20 @@ class Renaming(_ParamType):
         return canonical, own
 
 
+class StepRange(_ParamType):
+    """`A:B` or `A:B:N`: steps A, A+N, ... before B."""
+
+    name = "A:B[:N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        """Return the range; whether it holds a step is not for the command line to say."""
+        numbers = str(value).split(":")
+        well_formed = len(numbers) in (2, 3) and all(each.isascii() and each.isdigit() for each in numbers)
+        if not well_formed or (len(numbers) == 3 and int(numbers[2]) == 0):
+            self.fail(f"{value!r} should be A:B or A:B:N with N above 0, for example 1000:1020", param, ctx)
+        return range(*map(int, numbers))
+
+
 class Amount(click.FloatRange):
     """A finite number in a range."""
 
@@ -83,6 +97,17 @@ def _stack(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], 
     return apply
 
 
+trace_option = click.option(
+    "--trace",
+    "trace_names",
+    multiple=True,
+    metavar="TRACE",
+    help="Name, path or address of a trace to replay (repeatable).  [default: the first three of `trace list`]",
+)
+
+TRACE_HELP = "TRACE is the name of a shipped trace, synthetic:KIND[:SEED], or the path or address of a trace."
+"""What the `trace` commands say below their options."""
+
 target_options = _stack(
     click.option("--framework", type=click.Choice(FRAMEWORKS), help="Whose optimizer it is; found out by default."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N."),
@@ -101,7 +126,7 @@ target_options = _stack(
     ),
     click.option("--set", "settings", multiple=True, type=Assignment(), help="Constructor option, a Python literal."),
     click.option("--map", "renamings", multiple=True, type=Renaming(), help="Which option is lr, weight_decay ..."),
-    click.option("--trace", "trace_names", multiple=True, metavar="NAME|PATH", help="Trace to replay; all by default."),
+    trace_option,
     click.option(
         "--expect", "expected", metavar="EXPECTATION", help="VERDICT[,law=..][,order=..][,epsilon=..][,momentum=..]."
     ),

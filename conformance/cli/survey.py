@@ -22,7 +22,13 @@ _TIMEOUT = 120.0
 @click.argument("libraries", metavar="LIBRARY...", nargs=-1, required=True)
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Optimizers audited at once; all cores.")
 @click.option("--cache", type=click.Path(file_okay=False), metavar="DIR", help="Where finished results are kept.")
-@click.option("--trace", "trace_names", multiple=True, metavar="NAME|PATH", help="Trace to replay.  [synthetic:small]")
+@click.option(
+    "--trace",
+    "trace_names",
+    multiple=True,
+    metavar="TRACE",
+    help="Name, path or address of a trace to replay (repeatable).  [default: synthetic:small]",
+)
 @worker_options(_TIMEOUT)
 @click.option("--metamorphic", is_flag=True, help="Compare ways of using it too, as audit does: four times the work.")
 @click.option(

@@ -1,69 +1,99 @@
-"""`optconform trace`: list, inspect, verify and make gradient traces."""
+"""`optconform trace`: list, verify and make gradient traces; the other commands have files of their own."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import format_option
+from .options import TRACE_HELP, format_option
+from .trace_cut import cut
+from .trace_info import info, print_table
+from .trace_record import record
 
 if TYPE_CHECKING:
-    from ..traces import Trace
-    from ..traces.summary import GradientSummary
-
-_TRACE_HELP = "TRACE is the name of a shipped trace, synthetic:KIND[:SEED], or the directory of a trace."
+    from ..traces import TraceError
 
 
 @click.group()
 def trace() -> None:
-    """List, inspect, verify and make gradient traces."""
+    """List, inspect, verify, make, record and cut gradient traces."""
+
+
+for _command in (record, info, cut):
+    trace.add_command(_command)
 
 
 @trace.command("list")
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(exists=True, file_okay=False))
 @format_option
-def list_traces(output_format: str) -> None:
-    """List the traces that ship with the package and the kinds of synthetic ones."""
-    from ..reports.render import write_json
-    from ..traces.catalog import SHIPPED, SYNTHETIC_PREFIX
-    from ..traces.synthetic import KINDS
+@click.pass_context
+def list_traces(context: click.Context, folders: tuple[str, ...], output_format: str) -> None:
+    """List the traces that lie in each FOLDER, or those that ship with the package and the kinds of synthetic ones.
 
-    entries = [{"name": name, "source": "shipped", "description": text} for name, text in SHIPPED.items()]
-    entries += [
-        {"name": f"{SYNTHETIC_PREFIX}:{name}", "source": "synthetic", "description": kind.description}
-        for name, kind in KINDS.items()
-    ]
+    The exit status is 2 when one cannot be opened; `optconform trace verify` reads them in full.
+    """
+    from ..reports.render import write_json
+    from ..traces import TraceError
+
+    entries, refused = [], 0
+    for entry in _in_folders(folders) if folders else _known():
+        if isinstance(entry, TraceError):
+            refused += 1
+            click.echo(f"Error: {entry}", err=True)
+        else:
+            entries.append(entry)
     if output_format == "json":
         write_json({"schema": "optconform/trace-list/1", "traces": entries}, None)
     else:
-        _print_table(("trace", "description"), [(entry["name"], entry["description"]) for entry in entries])
+        print_table(("trace", "description"), [(entry["name"], entry["description"]) for entry in entries])
+    if refused:
+        context.exit(2)
 
 
-@trace.command(epilog=_TRACE_HELP)
-@click.argument("name", metavar="TRACE")
-@format_option
-def info(name: str, output_format: str) -> None:
-    """Show sizes, parameters, ranges of the gradients, schedule and provenance of TRACE."""
-    from ..reports.render import write_json
-    from ..traces import find_trace
-    from ..traces.summary import summarize_gradients
+def _known() -> Iterator[dict[str, str]]:
+    from ..traces.catalog import SHIPPED, SYNTHETIC_PREFIX
+    from ..traces.synthetic import KINDS
 
-    found = find_trace(name)
-    summaries = summarize_gradients(found)
-    if output_format == "json":
-        write_json(_info_document(found, summaries), None)
-    else:
-        _print_info(found, summaries)
+    for name, text in SHIPPED.items():
+        yield {"name": name, "source": "shipped", "description": text}
+    for name, kind in KINDS.items():
+        yield {"name": f"{SYNTHETIC_PREFIX}:{name}", "source": "synthetic", "description": kind.description}
 
 
-@trace.command(epilog=_TRACE_HELP)
+def _in_folders(folders: tuple[str, ...]) -> Iterator[dict[str, str] | TraceError]:
+    """The traces right below each folder, and the folder itself where it is one; what cannot be opened as its error."""
+    from pathlib import Path
+
+    from ..traces import TraceError, open_trace
+    from ..traces.index import INDEX_FILE
+    from ..traces.summary import counts_of
+
+    for folder in map(Path, folders):
+        candidates = [folder] if (folder / INDEX_FILE).is_file() else sorted(folder.iterdir())
+        for path in candidates:
+            if not (path / INDEX_FILE).is_file():
+                continue
+            try:
+                found = open_trace(path, verify=False)
+            except TraceError as error:
+                yield error
+                continue
+            run = found.run
+            source, what = ("directory", "") if run is None else ("recorded", f"{run.optimizer}, ")
+            yield {"name": str(path), "source": source, "description": f"{what}{counts_of(found)}"}
+
+
+@trace.command(epilog=TRACE_HELP)
 @click.argument("names", metavar="TRACE...", nargs=-1, required=True)
 @click.pass_context
 def verify(context: click.Context, names: tuple[str, ...]) -> None:
     """Read every byte of each TRACE; exit with status 2 when one is damaged, incomplete or not finite."""
+    from ..addresses import shown
     from ..traces import TraceError, find_trace
     from ..traces.errors import printable
+    from ..traces.summary import counts_of
 
     refused = 0
     for name in names:
@@ -73,8 +103,7 @@ def verify(context: click.Context, names: tuple[str, ...]) -> None:
             refused += 1
             click.echo(f"Error: {error}", err=True)
         else:
-            counts = f"{found.n_steps} steps, {len(found.parameters)} parameters"
-            click.echo(f"{printable(name)}: sound, {counts}, sha256 {found.sha256}")
+            click.echo(f"{printable(shown(name))}: sound, {counts_of(found)}, sha256 {found.sha256}")
     if refused:
         context.exit(2)
 
@@ -100,11 +129,12 @@ def make(
     """Write a synthetic trace of KIND; `optconform trace list` describes the kinds."""
     from ..traces import synthetic_trace, write_trace
     from ..traces.errors import printable
+    from ..traces.summary import counts_of
 
     chosen = _parse_shapes(shapes) if shapes else None
     made = synthetic_trace(kind, seed=seed, shapes=chosen, n_steps=steps, dtype=dtype)
     written = write_trace(made, output, overwrite=overwrite)
-    click.echo(f"wrote {printable(output)}: {written.n_steps} steps, sha256 {written.sha256}", err=True)
+    click.echo(f"wrote {printable(output)}: {counts_of(written)}, sha256 {written.sha256}", err=True)
 
 
 def _parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -121,94 +151,3 @@ def _parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
             raise click.BadParameter(f"{name!r} is given twice; give each parameter once", param_hint="--shape")
         shapes[name] = tuple(int(size) for size in sizes)
     return shapes
-
-
-def _info_document(found: Trace, summaries: tuple[GradientSummary, ...]) -> dict[str, Any]:
-    from ..traces.summary import trace_bytes
-
-    return {
-        "schema": "optconform/trace-info/1",
-        "name": found.name,
-        "sha256": found.sha256,
-        "steps": found.n_steps,
-        "bytes": trace_bytes(found),
-        "parameters": [
-            {
-                "name": summary.parameter.name,
-                "shape": list(summary.parameter.shape),
-                "dtype": summary.parameter.dtype,
-                "size": summary.parameter.size,
-                "steps_with_gradient": summary.steps,
-                "smallest_nonzero": summary.smallest,
-                "largest": summary.largest,
-                "zero_fraction": summary.zero_fraction,
-            }
-            for summary in summaries
-        ],
-        "multipliers": list(found.multipliers),
-        "provenance": dict(found.provenance),
-    }
-
-
-def _print_info(found: Trace, summaries: tuple[GradientSummary, ...]) -> None:
-    from ..reports.console import make_console
-    from ..traces.errors import printable
-    from ..traces.summary import trace_bytes
-
-    counts = f"{found.n_steps} steps, {len(found.parameters)} parameters"
-    elements = sum(p.size for p in found.parameters)
-    console = make_console()
-    for label, value in (
-        ("trace", found.name),
-        ("sha256", found.sha256),
-        ("size", f"{counts}, {elements} elements, {trace_bytes(found)} bytes"),
-        ("schedule", _schedule(found.multipliers)),
-    ):
-        console.print(f"{label:<9} {printable(value)}", soft_wrap=True)
-    _print_table(
-        ("parameter", "shape", "dtype", "steps", "least |g| > 0", "greatest |g|", "zeros"),
-        [
-            (
-                summary.parameter.name,
-                "x".join(map(str, summary.parameter.shape)) or "scalar",
-                summary.parameter.dtype,
-                str(summary.steps),
-                _number(summary.smallest, ".2e"),
-                _number(summary.largest, ".2e"),
-                _number(summary.zero_fraction, ".1%"),
-            )
-            for summary in summaries
-        ],
-    )
-    _print_table(
-        ("provenance", ""),
-        [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in found.provenance.items()],
-    )
-
-
-def _schedule(multipliers: tuple[float, ...]) -> str:
-    if not multipliers:
-        return "no steps"
-    if min(multipliers) == max(multipliers):
-        return f"constant, multiplier {multipliers[0]:.6g}"
-    first, last = multipliers[0], multipliers[-1]
-    return f"multiplier {first:.6g} at first, {last:.6g} at last, {min(multipliers):.6g} to {max(multipliers):.6g}"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from ..reports.console import make_console
-    from ..traces.errors import printable
-
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in columns:
-        table.add_column(heading, overflow="fold")  # a name that is cut short could not be used
-    for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
-    make_console().print(table)

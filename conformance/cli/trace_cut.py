@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from .options import StepRange
+from .options import TRACE_HELP, StepRange
 
 
-@click.command()
+@click.command(epilog=TRACE_HELP)
 @click.argument("name", metavar="TRACE")
 @click.option("--output", required=True, type=click.Path(), help="Directory to write; it must not exist yet.")
 @click.option("--steps", type=StepRange(), help="Keep steps A, A+N, ... before B, counted from 1.  [default: all]")
@@ -46,7 +46,10 @@ def cut(
 
     if steps is None and not parameters and coordinates is None:
         raise click.UsageError("nothing to cut: give --steps, --parameter or --coordinates")
-    chosen = Cut(steps, parameters, coordinates, seed)
+    try:
+        chosen = Cut(steps, parameters, coordinates, seed)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     written, lost = cut_trace(find_trace(name), output, chosen, overwrite=overwrite)
     for sentence in lost:
         click.echo(f"Note: {sentence}.", err=True)

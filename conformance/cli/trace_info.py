@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import format_option
+from .options import TRACE_HELP, format_option
 
 if TYPE_CHECKING:
     from ..traces import Parameter, Trace
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from ..traces.summary import GradientSummary
 
 
-@click.command(
-    epilog="TRACE is the name of a shipped trace, synthetic:KIND[:SEED], or the directory or address of a trace."
-)
+@click.command(epilog=TRACE_HELP)
 @click.argument("name", metavar="TRACE")
 @click.option("--no-separability", is_flag=True, help="Leave out which hypotheses TRACE can tell apart.")
 @format_option

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..traces.drawn_coordinates import drawn_coordinates
+from ..traces.run import MAX_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,13 @@ class RecordingOptions:
                 raise TypeError(f"{name}={value!r}, but should be an integer")
             if value < least:
                 raise ValueError(f"{name}={value}, but should be at least {least}")
+        if self.seed >= MAX_SEED:
+            raise ValueError(f"seed={self.seed}, but should be less than 2**{MAX_SEED.bit_length() - 1}")
         if self.steps is None:
             return
         if not isinstance(self.steps, range):
             raise TypeError(f"steps={self.steps!r}, but should be a range, for example range(1000, 1020)")
-        if self.steps.step < 1 or not len(self.steps) or self.steps.start < 1:
+        if self.steps.step < 1 or not self.steps or self.steps.start < 1:
             raise ValueError(f"steps={self.steps}, but should be a rising range of steps from 1 on that holds a step")
 
     @classmethod
@@ -68,7 +72,4 @@ class RecordingOptions:
 
     def coordinates(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
         """The coordinates kept of the tensor `name`, rising; None for all of them."""
-        if self.sample is None or prod(shape) <= self.sample:
-            return None
-        rng = np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
-        return np.sort(rng.choice(prod(shape), self.sample, replace=False)).astype(np.int64)
+        return None if self.sample is None else drawn_coordinates(name, prod(shape), self.sample, self.seed)

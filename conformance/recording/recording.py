@@ -11,12 +11,12 @@ import atexit
 import contextlib
 import os
 import queue
-import shutil
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...adapters.protocol import SparseRows
-from ...adapters.recording import Joined, Plan, TrainingStep
-from ..traces.appending import TraceAppender
-from ..traces.errors import TraceError
+from ...adapters.recording import Plan, TrainingStep
+from ...adapters.text import describe_error
 from ..traces.run import RecordedRun, Sample
-from ..traces.trace import Parameter
-from ..traces.writer import SHARD_BYTES, check_target, move, unfinished
+from ..traces.writer import SHARD_BYTES
 from .options import RecordingOptions
+from .writing import StepWriter
 
 QUEUE_BYTES = 256 * 2**20
 """Most bytes on their way to the disk; a single step may be larger and then goes alone."""
@@ -40,6 +39,15 @@ LEAST_SECONDS = 1.0
 SHARE_OF_RUN = 0.01
 """Steps reach the disk after a second, later after a hundredth of the time recorded so far: a process that is killed
 loses no more than that, and a recording of ten hours is some 700 shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A step on its way, with its number in the run."""
+
+    number: int
+    step: TrainingStep
+    bytes: int
 
 
 class RecordingWarning(UserWarning):
@@ -66,22 +74,21 @@ class Recording:
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.options = options
+        self.on_close: list[Callable[[], None]] = []
+        """Called, in this order, before the recording ends: what detaches the capture code."""
         self._target = Path(path).resolve()
-        self._framework, self._optimizer = framework, optimizer
-        self._lr_base, self._provenance = lr_base, provenance
-        check_target(self._target, options.overwrite)
-        try:
-            self._folder = unfinished(self._target)
-        except OSError as error:
-            where, expected = self._target.parent, "a directory that can be written to"
-            raise TraceError(where, f"no way to write there ({error.strerror})", expected, "Choose another.") from error
-        self._appender: TraceAppender | None = None
-        self._seen = 0
+        sample = None if options.sample is None else Sample(options.sample, options.seed)
+        run = RecordedRun(framework, optimizer, sample=sample)
+        self._writer = StepWriter(self._target, options, run, lr_base, provenance or {})
+        self._seen = self._put = 0
         self._last_recorded = 0
+        self._stopped: str | None = None
+        """Why there is nothing more to record; what is on its way still reaches the disk."""
         self._failure: str | None = None
-        self._warned = self._closed = False
+        """Why nothing more can be written."""
+        self._warned = self._closed = self._ended = False
         self._process = os.getpid()
-        self._queue: queue.SimpleQueue[tuple[int, TrainingStep] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._on_its_way = 0
         self._room = threading.Condition()
         self._began = self._flushed = time.monotonic()
@@ -98,7 +105,7 @@ class Recording:
     @property
     def n_steps(self) -> int:
         """Steps on the disk so far."""
-        return 0 if self._appender is None else self._appender.n_written
+        return self._writer.n_steps
 
     # What capture code calls. See `adapters.recording.Sink`.
 
@@ -120,42 +127,62 @@ class Recording:
         """Take one step, waiting while more than `QUEUE_BYTES` are on their way."""
         if self._idle():
             return
-        size = _bytes(step)
+        item = _Item(self._seen, step, _bytes(step))
         with self._room:
-            self._room.wait_for(lambda: self._on_its_way == 0 or self._on_its_way + size <= QUEUE_BYTES)
-            self._on_its_way += size
-        self._queue.put((self._seen, step))
+            self._room.wait_for(lambda: self._failure is not None or self._fits(item))
+            self._on_its_way += item.bytes
+        self._put += 1
+        self._queue.put(item)
+
+    def _fits(self, item: _Item) -> bool:
+        return self._on_its_way == 0 or self._on_its_way + item.bytes <= QUEUE_BYTES
 
     def stop(self, reason: str) -> None:
         """End the recording with a warning that gives `reason`; the steps so far are kept."""
-        self._failure = self._failure or reason
-        self._warn()
+        if not self._idle():
+            self._stopped = reason
+            self._warn()
 
     def _idle(self) -> bool:
         """Whether nothing is recorded any more; warns where that has a reason that was not told yet."""
+        if self._closed or os.getpid() != self._process:
+            return True
         self._warn()
-        return self._closed or self._failure is not None or os.getpid() != self._process
+        return self._stopped is not None or self._failure is not None
 
     def _warn(self) -> None:
-        if self._failure is None or self._warned:
+        """Tell once why the recording ended before its time, where it did."""
+        reason = self._stopped or self._failure
+        if reason is None or self._warned:
             return
         self._warned = True
-        kept = f"the {self.n_steps} steps before are kept" if self.n_steps else "nothing was recorded"
-        _say(f"optconform stopped recording {self._target}: {self._failure}. Training goes on; {kept}.")
+        kept = "nothing was recorded"
+        if self._failure is None and self._put:
+            kept = "the steps before are kept"
+        elif self.n_steps and self._writer.in_place:
+            kept = f"the trace keeps {self.n_steps} step{'s' * (self.n_steps != 1)}"
+        _say(f"optconform stopped recording {self._target}: {reason.removesuffix('.')}. Training goes on; {kept}.")
 
     # The end.
 
     def close(self) -> None:
         """Bring every step to the disk and end the recording. May be called again; a child process closes nothing."""
-        if self._closed or os.getpid() != self._process:
+        if self._ended or os.getpid() != self._process:
             return
-        self._closed = True
+        if not self._closed:
+            for detach in self.on_close:
+                try:
+                    detach()
+                except Exception as error:  # whatever it is, it is not the training's
+                    self.stop(f"detaching from the optimizer failed with {describe_error(error)}")
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()  # once more, where an interrupt from the keyboard broke it off
+        self._ended = True
         atexit.unregister(self.close)
-        self._queue.put(None)
-        self._thread.join()
-        if self._appender is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            if self._failure is None:
+        if not self._writer.has_begun:
+            self._writer.close()
+            if self._stopped is None and self._failure is None:
                 _say(f"optconform recorded nothing to {self._target}: {self._nothing()}.")
         self._warn()
 
@@ -177,83 +204,52 @@ class Recording:
     # The recording's own thread.
 
     def _work(self) -> None:
-        while (item := self._next_item()) is not None:
-            number, step = item
-            if self._failure is None:
-                self._guarded(partial(self._take, number, step))
-            with self._room:
-                self._on_its_way -= _bytes(step)
-                self._room.notify_all()
-        if self._appender is not None and self._failure is None:
-            self._guarded(self._appender.close)
+        try:
+            self._take_until_closed()
+        except BaseException as error:
+            self._fail(error)
+        with self._room:
+            self._room.notify_all()
 
-    def _next_item(self) -> tuple[int, TrainingStep] | None:
+    def _take_until_closed(self) -> None:
+        while (item := self._next_item()) is not None:
+            if self._failure is None:
+                self._guarded(partial(self._take, item))
+            with self._room:
+                self._on_its_way -= item.bytes
+                self._room.notify_all()
+        if self._failure is None:
+            self._guarded(self._writer.close)
+
+    def _next_item(self) -> _Item | None:
         """The next step, or None at the end; what waits is flushed when it is due, even if no step comes."""
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._queue.get(timeout=LEAST_SECONDS)
-            if self._appender is not None and self._failure is None:
+            if self._failure is None:
                 self._guarded(self._flush_when_due)
+
+    def _take(self, item: _Item) -> None:
+        self._writer.take(item.number, item.step)
+        self._flush_when_due()
+
+    def _flush_when_due(self) -> None:
+        now = time.monotonic()
+        patience = max(LEAST_SECONDS, SHARE_OF_RUN * (now - self._began))
+        if self._writer.waiting_bytes >= SHARD_BYTES or now - self._flushed >= patience:
+            self._writer.flush()
+            self._flushed = now
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # whatever it is, it is not the training's
-            with contextlib.suppress(Exception):  # what came before is kept, where the disk takes it
-                if self._appender is not None:
-                    self._appender.close()
-            self._failure = self._failure or (f"{type(error).__name__}: {error}" if str(error) else repr(error))
+        except BaseException as error:  # whatever it is, it is not the training's, and this thread has to go on
+            with contextlib.suppress(BaseException):  # what came before is kept, where the disk takes it
+                self._writer.close()
+            self._fail(error)
 
-    def _take(self, number: int, step: TrainingStep) -> None:
-        parameters = [self._parameter(each) for each in step.joined]
-        theta = {each.name: each.theta for each in step.joined}
-        coordinates = {
-            each.name: found for each in step.joined if (found := self.coordinates(each.name, each.shape)) is not None
-        }
-        if self._appender is None:
-            self._begin(parameters, theta, coordinates)
-        elif parameters:
-            self._appender.join(parameters, theta, coordinates)
-        assert self._appender is not None
-        # A run recorded from its own beginning starts from theta_0 alone.
-        if step.start is not None and (number > 1 or self.options.every > 1 or step.start.keys() - {"theta", "step"}):
-            self._appender.begin_segment(number, step.start)
-        self._appender.append(step)
-        self._flush_when_due()
-
-    def _begin(
-        self,
-        parameters: Sequence[Parameter],
-        theta: Mapping[str, NDArray[Any]],
-        coordinates: Mapping[str, NDArray[np.int64]],
-    ) -> None:
-        sample = None if self.options.sample is None else Sample(self.options.sample, self.options.seed)
-        appender = TraceAppender(
-            self._folder,
-            self._target,
-            name=self._target.name.removesuffix(".trace"),
-            parameters=parameters,
-            initial=theta,
-            coordinates=coordinates,
-            provenance=self._provenance or {},
-            run=RecordedRun(self._framework, self._optimizer, sample=sample),
-            lr_base=self._lr_base,
-        )
-        move(self._folder, self._target)
-        appender.moved_to(self._target)
-        self._appender = appender
-
-    def _parameter(self, joined: Joined) -> Parameter:
-        sampled = self.coordinates(joined.name, joined.shape) is not None
-        return Parameter(joined.name, joined.theta.shape, joined.dtype, joined.shape if sampled else None)
-
-    def _flush_when_due(self) -> None:
-        assert self._appender is not None
-        now = time.monotonic()
-        patience = max(LEAST_SECONDS, SHARE_OF_RUN * (now - self._began))
-        if self._appender.waiting_bytes >= SHARD_BYTES or now - self._flushed >= patience:
-            self._appender.flush()
-            self._flushed = now
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or describe_error(error)
 
 
 def _bytes(step: TrainingStep) -> int:

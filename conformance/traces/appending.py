@@ -22,7 +22,7 @@ from .index import INDEX_FILE, Index, format_index
 from .memory import check_names
 from .rows import check_sparse, row_size
 from .run import RecordedRun, Segment
-from .shards import Shard, Tensor, partial_name, tensor_of, write_shard
+from .shards import Shard, Tensor, flush_directory, partial_name, tensor_of, write_shard
 from .trace import DTYPES, Array, Parameter, check_array, check_parameters
 
 
@@ -299,14 +299,3 @@ def _dense(gradient: Array | SparseRows) -> Array:
 
 def _bytes(held: Gradient) -> int:
     return 0 if held is None else (held.values if isinstance(held, SparseRows) else held).nbytes
-
-
-def flush_directory(folder: Path) -> None:
-    """Make sure the disk holds the names in `folder`."""
-    if os.name == "nt":  # Windows opens no directories and needs no flush of them
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

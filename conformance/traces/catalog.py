@@ -22,7 +22,7 @@ SHIPPED: Mapping[str, str] = MappingProxyType(
         "digits_mlp": "a 64-16-10 network on handwritten digits, trained in PyTorch",
         "digits_cnn": "a small convolutional network with batch norm, warm-up and cosine schedule, trained in Keras",
         "char_transformer": "a small character transformer with tied embeddings, trained in JAX with Optax",
-        "mixed_precision": "a 64-12-10 network trained in PyTorch under float16 autocast; 3 steps overflowed and were skipped",
+        "mixed_precision": "a 64-12-10 network trained in PyTorch with float16 autocast; it skipped 3 overflowed steps",
         "word_embedding": "next-word prediction trained in PyTorch, with an embedding whose gradients are sparse",
         "separating": "found by search: 12 coordinates over 6 steps on which the rules and their forms part most",
     }

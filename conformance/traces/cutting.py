@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,7 +24,7 @@ from .errors import TraceError, printable
 from .opening import open_trace
 from .run import MAX_SEED, RecordedRun, Sample
 from .trace import Array, Parameter, Trace, check_multipliers
-from .writer import SHARD_BYTES, check_target, move, unfinished
+from .writer import SHARD_BYTES, check_target, whole_or_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +66,8 @@ def cut_trace(
     check_target(target, overwrite)
     check_multipliers(trace.multipliers, target)
     source = CutSource(trace, _steps(trace, cut.steps), _kept(trace, cut))
-    partial = unfinished(target)
-    try:
-        _write(source, cut, partial, target)
-        move(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with whole_or_nothing(target) as folder:
+        _write(source, cut, folder, target)
     return open_trace(target, verify=False), source.lost()
 
 
@@ -81,7 +75,7 @@ def _steps(trace: Trace, asked: range | None) -> range:
     """The steps kept. A trace without steps is kept as it is where none is asked for."""
     if asked is None:
         return range(1, trace.n_steps + 1)
-    if not (len(asked) and asked.step > 0 and asked[0] >= 1 and asked[-1] <= trace.n_steps):
+    if not (asked and asked.step > 0 and asked[0] >= 1 and asked[-1] <= trace.n_steps):
         raise TraceError(
             trace.name,
             f"steps {asked.start}:{asked.stop}{f':{asked.step}' if asked.step != 1 else ''} of {trace.n_steps}",

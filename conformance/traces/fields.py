@@ -76,7 +76,7 @@ class Fields:
         if not least <= value < below:
             found = f"'{key}' = {printable(value)} in {self.where}"
             raise TraceError(
-                self.file, found, f"an integer >= {least}, of at most {below.bit_length()} bits", COPY_AGAIN
+                self.file, found, f"an integer >= {least}, of at most {(below - 1).bit_length()} bits", COPY_AGAIN
             )
         return value
 

@@ -10,21 +10,27 @@ A gradient trace is an input, whatever became of it. These are what judging the 
             "segments": [{"step": 1, "training_step": 1000, "file": "..", "bytes": .., "sha256": ".."}, ..],
             "after": [{"file": "..", "bytes": .., "sha256": "..", "first_step": 1, "last_step": 20}, ..]}
 
-A hyperparameter is a list of [step, value]: the value held from that step on until the next. A segment is a stretch
-of consecutive training steps; it begins at `step` of the trace, which was step `training_step` of the run (counted
-from 1 since the recording began), and its file holds what the optimizer had before that step: `theta/NAME`, and every
-slot of state as `SLOT/NAME` (`m`, `v`, `v_max`, `momentum` and the framework's own); `step/NAME` counts the updates of
-that parameter so far.
-A run that is recorded from its own beginning to its end has one segment and needs no file for it; then there is none.
-Each shard under "after" holds one tensor [steps, size] for each parameter: theta after the step. They go from step 1
-to the last or, where the run went on, to one before it.
+"sample" is there only where one was drawn; the other lists may be empty.
+
+A hyperparameter is a list of [step, value]: the value held from that step on until the next. A parameter is in at most
+one group.
+
+A segment is a stretch of consecutive training steps; it begins at `step` of the trace, which was step `training_step`
+of the run (counted from 1 since the recording began), and its file holds what the optimizer had before that step:
+`theta/NAME`, and every slot of state as `SLOT/NAME` (`m`, `v`, `v_max`, `momentum` and the framework's own), in the
+parameter's shape or a scalar, in a dtype of the trace or int64; `step/NAME` counts the updates of that parameter so
+far. A run that is recorded from its own beginning to its end has one segment and needs no file for it; then there is
+none.
+
+Each shard under "after" holds one tensor [steps, size] for each parameter, theta after the step; those that had not
+joined by its end are left out. The shards go from step 1 to the last or, where the run went on, to one before it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import TraceError, printable
@@ -89,7 +95,7 @@ class RecordedRun:
     """Steps of the trace that the run skipped because a gradient overflowed; no parameter has a gradient in them."""
     segments: tuple[Segment, ...] = ()
     """None: the trace is one stretch from theta_0, with no state before it."""
-    after: tuple[Shard, ...] = field(default=())
+    after: tuple[Shard, ...] = ()
     """Shards of theta after each step from the first on; empty where it was not kept."""
 
     @property

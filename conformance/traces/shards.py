@@ -112,6 +112,17 @@ def write_shard(file: Path, tensors: Mapping[str, Tensor], first_step: int = 0, 
     return Shard(file.name, 8 + len(text) + offset, digest.hexdigest(), first_step, last_step)
 
 
+def flush_directory(folder: Path) -> None:
+    """Make sure the disk holds the names in `folder`."""
+    if os.name == "nt":  # Windows opens no directories and needs no flush of them
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _values(tensors: Iterable[Tensor]) -> Iterable[bytes | memoryview]:
     for tensor in tensors:
         for piece in tensor.pieces:

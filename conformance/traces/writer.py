@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...adapters.recording import TrainingStep
-from .appending import TraceAppender, flush_directory
+from .appending import TraceAppender
 from .directory import DirectoryTrace
 from .errors import TraceError, printable
 from .index import INDEX_FILE, SCHEMA_FAMILY, is_trace_file
 from .memory import check_gradients
 from .opening import open_trace
+from .shards import flush_directory
 from .trace import DTYPES, Trace, check_multipliers, check_parameters
 
 SHARD_BYTES = 64 * 2**20
@@ -40,14 +43,21 @@ def write_trace(
     if steps_per_shard is None:
         step_bytes = sum(p.size * DTYPES[p.dtype].itemsize for p in trace.parameters)
         steps_per_shard = max(1, SHARD_BYTES // max(step_bytes, 1))
+    with whole_or_nothing(target) as folder:
+        _write_files(trace, folder, target, steps_per_shard)
+    return open_trace(target, verify=False)
+
+
+@contextlib.contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """Give a directory to write a trace into, which becomes `target` at the end and is removed where that fails."""
     partial = unfinished(target)
     try:
-        _write_files(trace, partial, target, steps_per_shard)
+        yield partial
         move(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return open_trace(target, verify=False)
 
 
 def unfinished(target: Path) -> Path:

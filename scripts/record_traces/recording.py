@@ -66,10 +66,10 @@ def as_trace(
     initial: Mapping[str, Array],
     gradients: Sequence[Mapping[str, Array]],
     losses: Sequence[float],
-    versions: Mapping[str, str],
+    packages: Mapping[str, str],
     provenance: Mapping[str, Any],
 ) -> MemoryTrace:
-    """The recorded arrays as a trace, with the versions and the loss before and after in its provenance."""
+    """The recorded arrays as a trace, with the versions of `packages` and the first and last loss in its provenance."""
     return MemoryTrace(
         name=name,
         parameters=tuple(Parameter(key, value.shape, value.dtype.name) for key, value in initial.items()),
@@ -80,7 +80,7 @@ def as_trace(
             "source": "training",
             **provenance,
             "loss": {"first_step": losses[0], "last_step": losses[-1]},
-            "versions": {"python": platform.python_version(), "numpy": np.__version__, **versions},
+            "versions": {**versions(), **packages},
             "date": RECORDED_ON,
         },
     )

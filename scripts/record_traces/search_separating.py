@@ -11,7 +11,6 @@ are small integers times powers of two, exact in bfloat16 and all wider formats.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from recording import RECORDED_ON
+from recording import RECORDED_ON, versions
 from separating_objective import CASES, CREDITS_PER_BYTE, PLATFORM, Case, as_provenance, credited, worth
 
 from optconform.conformance.separability import Walk, every_pair
@@ -266,7 +265,7 @@ def as_trace(answer: Answer) -> MemoryTrace:
             "generator": "numpy.random.PCG64",
             "search": asdict(Effort()),
             "script": "scripts/record_traces/search_separating.py",
-            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+            "versions": versions(),
             "date": RECORDED_ON,
         },
     )

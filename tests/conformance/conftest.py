@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from optconform.conformance.api import make_subject
+from optconform.conformance.sample_sufficiency import usable_traces
 from optconform.conformance.traces import MemoryTrace, Parameter
 
 SHAPES = {"w": (3, 4), "b": (5,)}
@@ -300,3 +301,22 @@ def subject_of():
         return make_subject(target, framework=framework, hyperparameters=hyperparameters)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def weak_samples():
+    """Return the sampled parameters of a trace, `matrix` and `table`, that a target cannot be judged on."""
+    shapes = {"matrix": (256, 512), "table": (50_000,)}
+    trace = MemoryTrace(
+        name="sampled",
+        parameters=tuple(Parameter(name, (3,), "float32", whole) for name, whole in shapes.items()),
+        multipliers=(1.0,),
+        initial={name: np.ones(3, np.float32) for name in shapes},
+        gradients=({name: np.ones(3, np.float32) for name in shapes},),
+    )
+
+    def found(target, dtype=None):
+        _, weak = usable_traces(make_subject(target, dtype=dtype), [trace])
+        return {name for each in weak for name in each.names}
+
+    return found

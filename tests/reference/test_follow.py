@@ -246,3 +246,53 @@ def test_slots_that_full_resync_needs():
     assert state_slots(options_of("adamw")) == {"m", "v"}
     assert state_slots(options_of("adam_l2")) == {"m", "v", "v_max"}
     assert state_slots(options_of("sgdw")) == {"momentum"}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("met_after", [1, 4])
+def test_an_implementation_may_be_met_on_its_way(name, met_after):
+    thetas, grads, states = conforming(name)
+
+    def follow(**begun):
+        follower = Follower(RULES[name], options_of(name), thetas[met_after], FLOAT32, **begun)
+        steps = range(met_after, STEPS)
+        found = [follower.step(thetas[t], grads[t], thetas[t + 1], MULTIPLIERS[t]).comparison for t in steps]
+        return max(each.ratio for each in found)
+
+    begun = {"state_before": states[met_after - 1], "steps_before": met_after}
+    assert follow(**begun) <= 1.0
+    assert follow() > 1.0
+    if name.startswith("adam"):  # which counts: without its own number a step is another one
+        assert follow(**begun | {"steps_before": 0}) > 1.0
+
+
+def test_met_on_its_way_the_state_is_exact_and_not_the_callers():
+    _, grads, states = conforming("adamw")
+    given = {slot: array.copy() for slot, array in states[2].items()}
+    follower = Follower(
+        RULES["adamw"], options_of("adamw"), np.zeros(SIZE), FLOAT32, state_before=given, steps_before=3
+    )
+    tracked = follower._tracked
+    assert tracked.state.step == 3
+    assert all(np.array_equal(getattr(tracked.state, slot), states[2][slot]) for slot in ("m", "v"))
+    assert not tracked.error.m.any()
+    assert not tracked.error.v.any()
+    follower.step(np.zeros(SIZE), grads[3], np.zeros(SIZE))
+    assert all(np.array_equal(given[slot], states[2][slot]) for slot in ("m", "v"))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_hyperparameters_may_change_from_step_to_step(name):
+    rng = np.random.default_rng(11)
+    theta, grads = parameters(rng, SIZE), gradients(rng, STEPS, SIZE)
+    varied = "beta1" if name.startswith("adam") else "momentum"
+    courses = [options_of(name, **{varied: 0.9 - 0.1 * t, "weight_decay": 0.1 * t}) for t in range(STEPS)]
+    follower, constant = (Follower(RULES[name], courses[0], theta, FLOAT32) for _ in range(2))
+    tracked = track(theta, courses[0])
+    for options, grad in zip(courses, grads, strict=True):
+        reached, _, tracked = tracked_step(RULES[name], theta, grad, tracked, options, 1.0, FLOAT32)
+        follower.change(options)
+        assert follower.step(theta, grad, reached).comparison.ratio == 0.0
+        last = constant.step(theta, grad, reached).comparison
+        theta = reached
+    assert last.ratio > 1.0

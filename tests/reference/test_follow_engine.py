@@ -203,3 +203,23 @@ def test_full_resync_takes_the_moments_over(mode):
         np.testing.assert_array_equal(follower._tracked.state.m, state["m"])
         assert not follower._tracked.error.v.any()
     assert found[0] == found[1]
+
+
+def test_met_on_its_way_and_with_changing_hyperparameters_it_is_the_numpy_form():
+    pytest.importorskip("numba")
+    theta, grads = np.random.default_rng(5).standard_normal((2, SIZE))
+    start = {"state_before": {"m": 0.1 * grads, "v": grads * grads}, "steps_before": 7}
+    options = RULES["adamw"].options(lr=0.05, weight_decay=0.3)
+    changed = RULES["adamw"].options(lr=0.05, weight_decay=0.1, beta1=0.8)
+    numpy, compiled = (
+        Follower(RULES["adamw"], options, theta, arithmetic("float64"), engine=engine, **start)
+        for engine in ("numpy", "compiled")
+    )
+    for each in (options, changed):
+        found = []
+        for follower in (numpy, compiled):
+            follower.change(each)
+            found.append(follower.step(theta, grads, theta, keep=np.arange(SIZE)))
+        assert found[0].comparison == found[1].comparison
+        np.testing.assert_array_equal(found[0].kept.theta, found[1].kept.theta)
+        np.testing.assert_array_equal(found[0].kept.bound, found[1].kept.bound)

@@ -42,8 +42,8 @@ EDITED = {
     "segment-before-the-run": (lambda d: d["run"]["segments"][0].update(training_step=0), "an integer >= 1"),
     "segment-late": (lambda d: d["run"]["segments"].pop(0), "step 4 as the first"),
     "sample-of-nothing": (lambda d: d["run"]["sample"].update(size=0), "an integer >= 1"),
-    "sample-size-huge": (lambda d: d["run"]["sample"].update(size=2**63), "of at most 64 bits"),
-    "seed-huge": (lambda d: d["run"]["sample"].update(seed=HUGE), "of at most 1025 bits"),
+    "sample-size-huge": (lambda d: d["run"]["sample"].update(size=2**63), "of at most 63 bits"),
+    "seed-huge": (lambda d: d["run"]["sample"].update(seed=HUGE), "of at most 1024 bits"),
     "hyperparameter-huge": (course("lr", [[1, HUGE]]), "in 'lr'"),
     "hyperparameter-huge-inside": (course("betas", [[1, {"x": [0.9, -HUGE]}]]), "in 'betas'"),
     "hyperparameter-nested": (course("lr", [[1, DEEP]]), "deeper nesting in 'lr'"),
@@ -55,7 +55,7 @@ EDITED = {
     "missing-runs-on": (lambda d: d["missing"][0].update(last_step=2**62), "each step of 1..9"),
     "missing-backwards": (lambda d: d["missing"][-1].update(last_step=1), "each step of 1..9"),
     "parameter-in-two-groups": (lambda d: d["run"]["groups"].append(d["run"]["groups"][0]), "in two groups"),
-    "bytes-huge": (lambda d: d["initial"].update(bytes=2**63), "of at most 64 bits"),
+    "bytes-huge": (lambda d: d["initial"].update(bytes=2**63), "of at most 63 bits"),
 }
 
 

@@ -107,6 +107,7 @@ def test_make(tmp_path):
     result = run(*arguments, "--shape", "w=2x0x3", "--shape", "a=b=", "--shape", "v=7")
     assert (result.exit_code, result.stdout) == (0, "")
     trace = open_trace(path)
+    assert result.stderr.startswith(f"wrote {path}: 4 steps, 3 parameters, ")
     assert trace.sha256 in result.stderr
     assert (trace.name, trace.n_steps) == ("synthetic:mixed:3", 4)
     assert [(p.name, p.shape, p.dtype) for p in trace.parameters] == [
@@ -231,6 +232,14 @@ def test_list_of_a_folder(recorded, stored):
     assert "torch.optim.adamw:AdamW" in result.stdout
 
 
+@pytest.mark.parametrize("folder", ["nowhere", "https://example.org/run.trace", __file__])
+def test_list_of_what_is_no_folder(folder):
+    result = run("list", folder)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "FOLDER" in result.stderr
+    assert folder in result.stderr
+
+
 def test_list_goes_on_after_a_damaged_trace(recorded):
     damaged = recorded.with_name("a")
     damaged.mkdir()
@@ -282,10 +291,12 @@ def test_cut_of_shipped_traces_takes_several_parameters(tmp_path):
         (("--steps", "-1:3"), "should be A:B"),
         (("--coordinates", "0"), "x>=1"),
         (("--coordinates", "2", "--seed", "-1"), "x>=0"),
+        (("--coordinates", "2", "--seed", str(2**1024)), "less than 2**1024"),
         (("--steps", "5:5"), "found steps 5:5 of 60"),
         (("--steps", "9:3"), "found steps 9:3 of 60"),
         (("--steps", "0:3"), "found steps 0:3 of 60"),
         (("--steps", "1:62"), "found steps 1:62 of 60"),
+        (("--steps", f"1:{2**64}"), f"found steps 1:{2**64} of 60"),
         (("--parameter", "layer_1.wieght"), "no parameter 'layer_1.wieght'"),
     ],
 )

@@ -1,0 +1,183 @@
+"""What one parameter group of a recorded run did with weight decay, by the hypotheses that its trajectory fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...adapters.protocol import Target
+from ...reference.decay import decay_coefficient
+from ...reference.options import AdamWOptions, SGDWOptions
+from ...reference.rules import RULES
+from ..checks import left_at
+from ..diagnosis import NO_DECAY
+from ..effective_decay import EffectiveDecay, law_of_match, measured_decay
+from ..law import Law
+from ..matching import Matching, match_trajectory
+from ..replaying import OnStep
+from ..result import Decision, Match, Verdict
+from ..subject import rounded
+from ..traces.run import RecordedRun
+from .declared import Declared, casts_of, convention_of, scalars_of
+from .parts import RunGroup, names_shown
+from .walker import RecordedWalker
+
+MOST_APART = 64
+"""Parameters of a group that are judged one by one where the group as a whole follows no rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One group, or one parameter of it: what its trajectory fits, and what follows for its decay."""
+
+    group: RunGroup
+    matching: Matching
+    declared: Declared
+    verdict: Verdict
+    reason: str
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its parameters."""
+        return [each.name for each in self.group.parameters]
+
+    @property
+    def title(self) -> str:
+        """Its parameters, for names of checks."""
+        return names_shown(self.names)
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was a step with a gradient."""
+        return self.matching.match.elements + self.matching.match.undecidable > 0
+
+    @property
+    def law(self) -> Law | None:
+        """The law of its decay, where it is decoupled and the trajectory tells."""
+        return law_of_match(self.matching.match) if self.verdict is Verdict.DECOUPLED else None
+
+
+def kinds_of(group: RunGroup, run: RecordedRun, device: str, declared: Declared, on_step: OnStep | None) -> list[Kind]:
+    """Return what `group` did: one kind or, where it follows no rule as a whole, one for each of its parameters."""
+    kind = _kind(group, run, device, declared, on_step)
+    together = kind.matching.match.decision is not Decision.REJECT
+    if together or not 1 < len(group.parameters) <= MOST_APART:
+        return [kind]
+    apart = [_kind(group.only(name), run, device, declared, on_step) for name in kind.names]
+    return apart if any(each.matching.match.decision is Decision.ACCEPT for each in apart) else [kind]
+
+
+def _kind(group: RunGroup, run: RecordedRun, device: str, declared: Declared, on_step: OnStep | None) -> Kind:
+    held = group.hyperparameters.held
+    lacking = _lacking(held, declared)
+    if lacking:
+        reason = f"the recording does not say {' and '.join(lacking)}, without which no rule can be told"
+        return Kind(group, Matching(Match(), held), declared, Verdict.INCONCLUSIVE, reason)
+    walker = RecordedWalker(
+        Target(declared.spec, None, run.framework),
+        group.dtype,
+        held,
+        casts_of(run.optimizer, group.dtype),
+        convention_of(run.framework),
+        scalars_of(run.framework, held, group.dtype),
+        device,
+    )
+    matching = match_trajectory(walker, group.parts, on_step=on_step)
+    matching = replace(matching, first_violation=_located(group, matching.first_violation))
+    return Kind(group, matching, declared, *_verdict(group, matching, declared))
+
+
+def _lacking(held: Mapping[str, Any], declared: Declared) -> list[str]:
+    """Return the hyperparameters that a rule needs, the one that is documented if there is one, and `held` has not."""
+    adam = declared.rule is not None and RULES[declared.rule].family == "adam"
+    needed = ("weight_decay", "beta1", "beta2", "eps") if adam else ("weight_decay",)
+    return [name for name in needed if name not in held]
+
+
+def _verdict(group: RunGroup, matching: Matching, declared: Declared) -> tuple[Verdict, str]:
+    """Return what the hypotheses that are left say of the decay, and why."""
+    match, held = matching.match, group.hyperparameters.held
+    if match.decision is None:
+        settings = ", ".join(f"{name}={value!r}" for name, value in held.items() if isinstance(value, int | float))
+        return Verdict.INCONCLUSIVE, f"the reference has no rule with these hyperparameters: {settings}"
+    if match.decision is Decision.UNDECIDABLE and not match.undecidable:
+        return Verdict.EXCLUDED, "no step has a gradient of theirs, and they did not move"
+    if match.decision is Decision.UNDECIDABLE:
+        return Verdict.INCONCLUSIVE, f"the bound says nothing of any element in {group.dtype}"
+    if match.decision is Decision.REJECT:
+        verdict = Verdict.OTHER if declared.known else Verdict.INCONCLUSIVE
+        return verdict, f"the recorded parameters follow no rule of the reference{left_at(matching)}"
+    within = f"every recorded step lies within the bound of {match.rule} ({match.bound_ratio:.2g})"
+    if not group.hyperparameters.decays:
+        return Verdict.EXCLUDED, f"weight_decay is 0 in every step; {within}"
+    if any(each.constant == NO_DECAY for each in matching.accepted):
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{within}, but so it does without decay: at these hyperparameters {group.dtype} rounding hides it",
+        )
+    kinds = {each.rule.decoupled for each in matching.accepted}
+    if len(kinds) > 1:
+        if all(getattr(each.options, "momentum", None) == 0.0 for each in matching.accepted):
+            return Verdict.EQUIVALENT, f"{within}; without momentum decoupled decay and L2 are the same algebra"
+        return Verdict.INCONCLUSIVE, f"{within}, but a rule of the other kind of decay fits as well"
+    return (Verdict.DECOUPLED if kinds.pop() else Verdict.L2), within + _distance(match)
+
+
+def _distance(match: Match) -> str:
+    """Return how far the rules of the other kind of decay are."""
+    decoupled = RULES[str(match.rule)].decoupled
+    others = tuple(rule.name for rule in RULES.values() if rule.decoupled is not decoupled)
+    ratios = [ratio for name, ratio in match.rivals.items() if name.partition("[")[0] in others]
+    if not ratios or not math.isfinite(min(ratios)):
+        return ""
+    return f", and every rule of the other kind is {min(ratios):.2g} bounds or more outside its own"
+
+
+def hidden_decay(kind: Kind) -> EffectiveDecay | None:
+    """Return what rounding leaves of a decoupled decay of which the trajectory shows nothing; None where it shows some.
+
+    The figures are those of one decay of theta as the group began, rounded once, at the largest rate of the run.
+    """
+    accepted = kind.matching.accepted
+    own = next((each for each in accepted if each.rule.decoupled and each.constant != NO_DECAY), None)
+    expected = kind.declared.rule is None or RULES[kind.declared.rule].decoupled
+    if own is None or not expected or all(each.constant != NO_DECAY for each in accepted):
+        return None
+    assert isinstance(own.options, SGDWOptions | AdamWOptions), "its rule is decoupled"
+    dtype, part = kind.group.dtype, kind.group.parts[0]
+    largest = max(max(each.multipliers) for each in kind.group.parts)
+    c = decay_coefficient(own.options, largest)
+    theta = {name: value for name, value in rounded(part.initial_parameters(), dtype).items() if value.any()}
+    if not theta or not 0.0 < c < 1.0:
+        return None
+    left = rounded({name: value * (1.0 - c) for name, value in theta.items()}, dtype)
+    taken = {name: value - left[name] for name, value in theta.items()}
+    return measured_decay(part.name, dtype, (largest * own.options.lr, own.options.weight_decay, c), theta, taken)
+
+
+def _located(group: RunGroup, violation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where a rule was left: the element by its index in the whole tensor, and the step of the run besides."""
+    if not violation:
+        return {}
+    found = dict(violation)
+    part = next(each for each in group.parts if each.first <= found["step"] <= each.last)
+    parameter = next(each for each in part.parameters if each.name == found["parameter"])
+    coordinates = part.whole.coordinates(parameter.name)
+    if coordinates is not None and parameter.sampled_from is not None:
+        at = np.unravel_index(int(coordinates[found["element"][0]]), parameter.sampled_from)
+        found["element"] = tuple(int(index) for index in at)
+    if part.segment is not None:
+        found["training_step"] = part.segment.training_step + found["step"] - part.first
+    return found
+
+
+def over_kinds(kinds: Sequence[Kind]) -> Verdict:
+    """Return the verdict over all parameters; those excluded from decay are left out unless they are all."""
+    found = {kind.verdict for kind in kinds} - {Verdict.EXCLUDED}
+    if not found or Verdict.INCONCLUSIVE in found:
+        return Verdict.INCONCLUSIVE
+    return found.pop() if len(found) == 1 else Verdict.MIXED
