@@ -154,6 +154,21 @@ class Roster:
         return Recorded(name, tensor, shape, dtype, index)
 
 
+def marks_of_state(optimizer: Any, parameters: Iterable[Recorded]) -> tuple[tuple[int, int], ...]:
+    """Identity and version of every entry of the state: other ones where it was replaced, emptied or written to.
+
+    What is written around autograd, as through `.data`, leaves no mark.
+    """
+    state = getattr(optimizer, "state", {})
+    held = (value for each in parameters for value in (state.get(each.tensor) or {}).values())
+    return tuple((id(value), _version(value)) for value in held)
+
+
+def _version(value: Any) -> int:
+    """How often a tensor was written to, as autograd counts; 0 where nobody counts."""
+    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else 0
+
+
 def state_before(optimizer: Any, parameters: Iterable[Recorded]) -> dict[str, dict[str, Array]]:
     """What the optimizer holds of each parameter: slot -> name -> array, with canonical slots, and `step`.
 

@@ -23,11 +23,12 @@ from .protocol import Array, SparseRows
 from .recording import Gradient, GroupValues, Joined, Plan, Sink, TrainingStep
 from .text import describe_error, escape_control
 from .torch_gathering import Piece, gather, rows_at, taken
-from .torch_recorded import ParameterNames, Recorded, Roster, state_before
+from .torch_recorded import ParameterNames, Recorded, Roster, marks_of_state, state_before
 from .torch_tensors import plain_value
 
 MOST_STRETCHES = 1000
-"""Times that theta may be moved between two recorded steps, each of which costs the trace a file of state."""
+"""Times that theta or the state may be changed between two recorded steps, each of which costs the trace a file of
+state."""
 
 
 class TorchRecorder:
@@ -67,7 +68,6 @@ class TorchRecorder:
         handles = (
             self._optimizer.register_step_pre_hook(torch.compiler.disable(capture.before)),
             self._optimizer.register_step_post_hook(torch.compiler.disable(capture.after)),
-            self._optimizer.register_load_state_dict_post_hook(capture.loaded),
         )
 
         def detach() -> None:
@@ -102,8 +102,9 @@ class _Capture:
     """Calls of `step` inside it: that of a base class, called by that of a subclass."""
     _pending: _Pending | None = field(default=None, init=False)
     _left: dict[str, Array] | None = field(default=None, init=False)
-    """Theta as the last step left it, where that was kept; None once a state was loaded since."""
-
+    """Theta as the last step left it, where that was kept."""
+    _marks: tuple[tuple[int, int], ...] = field(default=(), init=False)
+    """`marks_of_state`, as it left them."""
     _moved: int = field(default=0, init=False)
 
     def before(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -128,23 +129,20 @@ class _Capture:
         if pending is not None:
             self._guarded(lambda: self._finish(pending, optimizer))
 
-    def loaded(self, optimizer: Any) -> None:
-        """Hook of `load_state_dict`: what comes does not go on from what was there."""
-        self._left = None
-
     def _begin(self, plan: Plan, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = self.roster.known if plan.start or plan.after else ()
         new = self.roster.meet(optimizer)
         if any(each.tensor.is_cuda for each in self.roster.taking_part) and torch.cuda.is_current_stream_capturing():
             raise NotSupported("a CUDA graph captures the step, and what it replays later is seen by nobody")
         theta = gather(each.piece(each.tensor) for each in (*known, *new))
-        # A loop that clips weights or loads a checkpoint moves theta between steps: a new stretch begins there.
-        begins = plan.start or (plan.after and not self._stayed(theta))
+        # A loop that clips weights, loads a checkpoint or resets momentum changes the run between steps: a new stretch
+        # begins there.
+        begins = plan.start or (plan.after and not self._stayed(optimizer, known, theta))
         self._moved += begins and not plan.start
         if self._moved > MOST_STRETCHES:
             raise NotSupported(
-                f"the parameters were changed between steps {MOST_STRETCHES:,} times, and each time takes the whole "
-                "state to record; leave snapshots out, or record fewer steps with every="
+                f"the parameters or the state were changed between steps {MOST_STRETCHES:,} times, and each time takes "
+                "the whole state to record; leave snapshots out, or record fewer steps with every="
             )
         start = {**state_before(optimizer, self.roster.taking_part), "theta": theta} if begins else None
         joined = [Joined(each.name, each.shape, each.dtype, theta[each.name]) for each in new]
@@ -158,9 +156,11 @@ class _Capture:
         self._pending = pending
         return None
 
-    def _stayed(self, theta: dict[str, Array]) -> bool:
+    def _stayed(self, optimizer: Any, known: Sequence[Recorded], theta: dict[str, Array]) -> bool:
         left = self._left
-        return left is not None and all(_same_bits(left[name], theta[name]) for name in left)
+        if left is None or marks_of_state(optimizer, known) != self._marks:
+            return False
+        return all(_same_bits(left[name], theta[name]) for name in left)
 
     def _watched(self, closure: Callable[[], Any], optimizer: Any, pending: _Pending) -> Callable[[], Any]:
         """`closure`, whose first call in a step leaves the step's gradients behind."""
@@ -193,6 +193,7 @@ class _Capture:
             raise NotSupported(f"{type(optimizer).__qualname__} does not call the closure that its step is given")
         if pending.plan.after:
             self._left = gather(each.piece(each.tensor) for each in self.roster.known)
+            self._marks = marks_of_state(optimizer, self.roster.known)
         lr = pending.groups[0].hyperparameters.get("lr") if pending.groups else None
         self.sink.put(
             TrainingStep(
@@ -214,6 +215,10 @@ class _Capture:
             self.sink.stop(str(error))
         except Exception as error:  # whatever it is, it is not the training's
             self.sink.stop(f"reading the optimizer failed with {describe_error(error)}")
+        except BaseException:  # an interrupt from the keyboard is the training's, wherever it comes
+            self._pending = None
+            self.sink.stop("an interrupt came while a step was read, of which a part is missing now")
+            raise
         self._pending = None
         return None
 

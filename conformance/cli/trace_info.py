@@ -177,7 +177,7 @@ def _run_lines(run: RecordedRun, n_steps: int) -> list[tuple[str, str]]:
     starts = [f"{each.step} (training step {each.training_step})" for each in run.segments]
     return [
         ("recorded", f"{run.framework}, {run.optimizer}"),
-        ("segments", f"{len(starts)}, with the state before step {_few(starts)}" if starts else "1, from theta_0"),
+        ("segments", f"{len(starts)}, with the state before step {_few(starts)}" if starts else "no state but theta_0"),
         ("snapshots", "theta after each step" if run.after else "none"),
         ("skipped", f"{len(run.skipped)} of {n_steps} steps{_listed(run.skipped)}"),
     ]

@@ -43,6 +43,9 @@ class RecordingOptions:
                 raise ValueError(f"{name}={value}, but should be at least {least}")
         if self.seed >= MAX_SEED:
             raise ValueError(f"seed={self.seed}, but should be less than 2**{MAX_SEED.bit_length() - 1}")
+        for name in ("snapshots", "overwrite"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}={getattr(self, name)!r}, but should be True or False")
         if self.steps is None:
             return
         if not isinstance(self.steps, range):

@@ -119,6 +119,8 @@ def record(
         json.dumps(dict(provenance or {}), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(f"provenance={provenance!r}, but should be a mapping that JSON can hold ({error})") from error
+    if optimizer is not None and not isinstance(optimizer, str):
+        raise TypeError(f"optimizer={optimizer!r:.80}, but should be text, as 'torch.optim:AdamW'")
     request = Request(
         target, path, RecordingOptions.of(options), model, names, optimizer, provenance, learning_rate, hyperparameters
     )

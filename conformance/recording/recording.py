@@ -156,11 +156,13 @@ class Recording:
         if reason is None or self._warned:
             return
         self._warned = True
-        kept = "nothing was recorded"
+        kept, steps = "nothing was recorded", f"{self.n_steps} step{'s' * (self.n_steps != 1)}"
         if self._failure is None and self._put:
             kept = "the steps before are kept"
         elif self.n_steps and self._writer.in_place:
-            kept = f"the trace keeps {self.n_steps} step{'s' * (self.n_steps != 1)}"
+            kept = f"the trace keeps {steps}"
+        elif self.n_steps:
+            kept = f"the trace of {steps} is no longer there"
         _say(f"optconform stopped recording {self._target}: {reason.removesuffix('.')}. Training goes on; {kept}.")
 
     # The end.
@@ -192,7 +194,9 @@ class Recording:
         return f"of the {self._seen} steps made, none was among those to be recorded ({self.options})"
 
     def __enter__(self) -> Self:
-        """Return the recording itself."""
+        """Return the recording itself. Raises `ValueError` once it is closed, since nothing would be recorded."""
+        if self._closed:
+            raise ValueError(f"the recording to {self._target} is closed; begin another, to a path of its own")
         return self
 
     def __exit__(

@@ -36,12 +36,12 @@ class StepWriter:
     ) -> None:
         self._target, self._options, self._run = target, options, run
         self._lr_base, self._provenance = lr_base, provenance
-        check_target(target, options.overwrite)
         try:
+            check_target(target, options.overwrite)
             self._folder = unfinished(target)
         except OSError as error:
-            found, expected = f"no way to write there ({error.strerror})", "a directory that can be written to"
-            raise TraceError(target.parent, found, expected, "Choose another.") from error
+            found, expected = f"no way to write there ({error.strerror})", "a name in a directory that can be written to"
+            raise TraceError(target, found, expected, "Choose another.") from error
         self._appender: TraceAppender | None = None
         self._place: tuple[int, int] | None = None
         """Device and inode of the directory, once it bears its name."""

@@ -172,7 +172,11 @@ def test_what_cannot_be_recorded(target, tmp_path):
     [
         ({"sampel": 3}, TypeError, "unknown option 'sampel'; a recording takes sample, seed, steps"),
         ({"sample": 0}, ValueError, "sample=0, but should be at least 1"),
+        ({"sample": 2, "seed": 2**1024}, ValueError, r"but should be less than 2\*\*1024"),
         ({"steps": 5}, TypeError, "steps=5, but should be a range"),
+        ({"snapshots": "no"}, TypeError, "snapshots='no', but should be True or False"),
+        ({"overwrite": 1}, TypeError, "overwrite=1, but should be True or False"),
+        ({"optimizer": np.add}, TypeError, "optimizer=<ufunc 'add'>, but should be text"),
         ({"provenance": {"a": object()}}, TypeError, "a mapping that JSON can hold"),
         ({"provenance": 5}, TypeError, "a mapping that JSON can hold"),
         ({"provenance": {"a": float("nan")}}, TypeError, "a mapping that JSON can hold"),
@@ -187,7 +191,11 @@ def test_wrong_options(options, error, message, tmp_path):
 
 def test_paths_that_cannot_be_written_are_refused_before_training(tmp_path):
     (tmp_path / "taken").mkdir()
-    for path, message in ((tmp_path / "none" / "run.trace", "no directory above it"), (tmp_path / "taken", "new name")):
+    for path, message in (
+        (tmp_path / "none" / "run.trace", "no directory above it"),
+        (tmp_path / "taken", "new name"),
+        (tmp_path / ("x" * 300), "no way to write there"),
+    ):
         with pytest.raises(TraceError, match=message):
             optconform.record(parameters(), path)
 

@@ -9,6 +9,7 @@ import runpy
 import sys
 import warnings
 import weakref
+from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 
@@ -607,6 +608,45 @@ class TestOptimizers:
             optconform.record(Wrapper(torch.optim.SGD(model_of().parameters())), tmp_path / "run.trace")
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_wrapper_with_step_hooks_alone(self, tmp_path):
+        class Wrapper(torch.optim.Optimizer):
+            def __init__(self, inner):
+                self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
+                self._patch_step_function()
+                self.inner, self.defaults = inner, inner.defaults
+                self.param_groups, self.state = inner.param_groups, inner.state
+
+            def step(self, closure=None):
+                return self.inner.step(closure)
+
+        model = model_of()
+        wrapper, seen = Wrapper(torch.optim.AdamW(model.named_parameters())), []
+        with optconform.record(wrapper, tmp_path / "run.trace", snapshots=True):
+            train(model, wrapper, 3, seen=seen)
+        trace = open_trace(tmp_path / "run.trace")
+        for step, (gradients, after) in zip(trace.steps(), seen, strict=True):
+            assert_same(step.gradients, gradients)
+            assert_same(trace.parameters_after(step.index), after)
+
+    @pytest.mark.parametrize("at", ["before", "after"])
+    def test_an_interrupt_while_reading_reaches_the_training(self, at, tmp_path, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        model = model_of()
+        optimizer = torch.optim.SGD(model.named_parameters(), lr=0.1)
+
+        def action():
+            train(model, optimizer, 2)
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(torch_recording, "_gradients" if at == "before" else "marks_of_state", interrupt)
+                train(model, optimizer, 1)
+            train(model, optimizer, 1)
+
+        message = closing(optimizer, tmp_path / "run.trace", snapshots=True)(action)
+        assert "an interrupt came while a step was read" in message
+        assert open_trace(tmp_path / "run.trace").n_steps == 2
+
     def test_an_error_while_reading_ends_the_recording_alone(self, tmp_path):
         model = model_of()
         optimizer = torch.optim.SGD(model.named_parameters(), lr=0.1)
@@ -652,7 +692,17 @@ def load(model, optimizer):
     optimizer.load_state_dict(torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.5).state_dict())
 
 
-@pytest.mark.parametrize("change", [clamp, replace_data, load])
+def empty_state(model, optimizer):
+    optimizer.state.clear()
+
+
+def reset_moments(model, optimizer):
+    for state in optimizer.state.values():
+        for value in state.values():
+            value.zero_()
+
+
+@pytest.mark.parametrize("change", [clamp, replace_data, load, empty_state, reset_moments])
 def test_a_new_stretch_begins_where_something_else_moves_the_run(change, tmp_path):
     model = model_of()
     optimizer = torch.optim.AdamW(model.named_parameters(), lr=0.05, weight_decay=0.5)
@@ -665,7 +715,7 @@ def test_a_new_stretch_begins_where_something_else_moves_the_run(change, tmp_pat
     assert [segment.step for segment in trace.run.segments] == [1, 4]
     state = trace.state_before(trace.run.segments[1])
     assert_same(state["theta"], before)
-    assert set(map(float, state["step"].values())) == ({0.0} if change is load else {3.0})
+    assert set(map(float, state["step"].values())) == ({3.0} if change in (clamp, replace_data) else {0.0})
 
 
 def test_a_full_disk_leaves_the_training_alone(tmp_path, monkeypatch):
@@ -713,7 +763,7 @@ def test_a_run_whose_parameters_something_else_moves_all_the_time(tmp_path, monk
             clamp(model, optimizer)
 
     message = closing(optimizer, tmp_path / "run.trace", snapshots=True)(action)
-    assert "the parameters were changed between steps 3 times" in message
+    assert "the parameters or the state were changed between steps 3 times" in message
     assert open_trace(tmp_path / "run.trace").n_steps == 4
 
 

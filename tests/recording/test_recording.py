@@ -186,7 +186,7 @@ class TestFailures:
 
         message = warning_of(action)
         assert "found nothing of this name any more" in message
-        assert message.endswith("Training goes on; nothing was recorded.")
+        assert message.endswith("Training goes on; the trace of 2 steps is no longer there.")
         assert not recording.path.exists()
 
     def test_a_directory_that_vanishes_before_the_first_step(self, tmp_path):
@@ -256,6 +256,13 @@ class TestClosing:
         recording.close()
         assert sorted(file.stat().st_mtime_ns for file in recording.path.iterdir()) == before
         assert not any(thread.name == "optconform recording" for thread in threading.enumerate())
+
+    def test_cannot_be_entered_afterwards(self, tmp_path):
+        recording = begin(tmp_path / "run.trace")
+        with recording._recording:
+            steps(recording, 2)
+        with pytest.raises(ValueError, match="is closed; begin another"), recording._recording:
+            pass
 
     def test_detaches_first_and_once(self, tmp_path):
         calls = []
@@ -339,6 +346,7 @@ class TestOptions:
             ({"every": 4}, [1, 5, 9]),
             ({"steps": range(3, 6)}, [3, 4, 5]),
             ({"steps": range(2, 100, 3)}, [2, 5, 8]),
+            ({"steps": range(7, 2**70)}, [7, 8, 9]),
             ({"steps": range(2, 9), "every": 3}, [2, 5, 8]),
             ({"steps": range(1, 9, 2), "every": 2}, [1, 5]),
         ],

@@ -108,12 +108,12 @@ def test_reading_survives_the_replacement_of_a_file(stored):
 
 
 class _Stream:
-    """200 steps of 4 MB, each made when it is asked for."""
+    """40 steps of 4 MB, each made when it is asked for."""
 
     name = "stream"
     parameters = (Parameter("w", (2**20,), "float32"),)
-    multipliers = (1.0,) * 200
-    n_steps = 200
+    multipliers = (1.0,) * 40
+    n_steps = 40
     sha256 = "0" * 64
     provenance: dict = {}  # noqa: RUF012
 
@@ -138,21 +138,20 @@ def test_memory_does_not_grow_with_the_number_of_steps(tmp_path):
     step = 4 * 2**20
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
         path = Path(folder, "large")
-        # One buffer of two steps, and the steps that the source and the loop hold; safetensors before 0.8 copies
-        # the buffer (6.01 steps measured).
-        assert 2 * step < _peak(lambda: write_trace(_Stream(), path, steps_per_shard=2)) < 7 * step
+        # The two steps of a shard, written as they are, and a mask of one (2.3 steps measured).
+        assert 2 * step < _peak(lambda: write_trace(_Stream(), path, steps_per_shard=2)) < 3 * step
         trace = open_trace(path, verify=False)
 
         def iterate():
             total = sum(float(each.gradients["w"][7]) for each in trace.steps())
-            assert total == 200 * 201 / 2
+            assert total == 40 * 41 / 2
 
         # The step in hand and the one that is being read.
         assert step < _peak(iterate) < 2.5 * step
         # Verifying holds the one tensor of theta_0 with its mask, and never more than 2 MB of the gradients.
         assert _peak(lambda: open_trace(path)) < 1.5 * step
         # One block of coordinates through all steps reads that block alone.
-        assert _peak(lambda: [trace.block("w", t, 1000, 2000) for t in range(1, 201)]) < step
+        assert _peak(lambda: [trace.block("w", t, 1000, 2000) for t in range(1, 41)]) < step
 
 
 @pytest.mark.parametrize("spell", [str, Path])
