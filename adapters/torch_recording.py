@@ -113,7 +113,9 @@ class _Capture:
             self._inner += 1
             return None
         if self._pending is not None:
-            self.sink.stop("a step was broken off by an error, and what it had changed by then is unknown")
+            self.sink.stop(
+                "a step was broken off by an error, or goes on in another thread, and what it has changed is unknown"
+            )
         self._frame, self._inner, self._pending = _step_frame(), 0, None
         plan = self.sink.next_step()
         if plan is None:

@@ -88,7 +88,7 @@ _DOCUMENTED = (
 
 _BEYOND_THE_REFERENCE = frozenset(
     {"maximize", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "loss_scale_factor"}
-    | {"gradient_accumulation_steps", "eps_root", "mask", "mu_dtype"}
+    | {"gradient_accumulation_steps", "eps_root", "mask", "mu_dtype", "constraint"}
 )
 """Options that change the documented recurrence in ways the reference does not know, when they are set."""
 

@@ -16,7 +16,8 @@ from ..replaying import OnStep
 from ..rerun import recorded_command
 from ..result import Check, Decay, Decision, Finding, ParameterResult, Result, Verdict
 from ..traces import DirectoryTrace, Trace, TraceError
-from .declared import declared
+from ..traces.run import RecordedRun
+from .declared import declared, public_name
 from .kinds import Kind, hidden_decay, kinds_of, over_kinds
 from .parts import changed_before, groups_of, keeps_theta, names_shown
 
@@ -68,6 +69,7 @@ def judge_run(
     document = documents[0] if documents else declared(run.optimizer, {})
     wanted = expectation or document.expectation
     rerun = recorded_command(trace_argument, None if expectation is None else str(expectation), device)
+    weak = [*unjudged, *_changed_between(trace), *_unseen(run, kinds)]
     result = Result(
         target=document.spec,
         framework=run.framework,
@@ -78,9 +80,9 @@ def judge_run(
         path="recorded",
         remark=_REMARK,
         versions=versions(_versions(trace)),
-        cannot_tell=tuple(_stays_open(trace, kinds, unjudged)),
+        cannot_tell=(*weak, *_stays_open(trace, kinds)),
         parameters=tuple(_parameters(kinds)),
-        findings=_findings(kinds, wanted, rerun, [*unjudged, *_changed_between(trace)]),
+        findings=_findings(kinds, wanted, rerun, weak),
         traces=({"name": trace.name, "sha256": trace.sha256},),
         rerun=rerun,
     )
@@ -140,10 +142,11 @@ def _reason(kinds: Sequence[Kind], unjudged: Sequence[str]) -> str:
     )
 
 
-def _stays_open(trace: DirectoryTrace, kinds: Sequence[Kind], unjudged: Sequence[str]) -> Iterator[str]:
-    """Yield what the recording leaves open, a sentence each."""
-    yield from unjudged
-    yield from _changed_between(trace)
+def _stays_open(trace: DirectoryTrace, kinds: Sequence[Kind]) -> Iterator[str]:
+    """Yield what the numbers that were recorded leave open, a sentence each."""
+    told, untold = (sum(getattr(each.matching.match, count) for each in kinds) for count in ("elements", "undecidable"))
+    if untold:
+        yield f"{untold:,} of {told + untold:,} elements: what rounding or overflow explains there has no bound"
     excluded = [kind for kind in kinds if kind.verdict is Verdict.EXCLUDED]
     for compared, why in ((True, "it is 0 there, in every step"), (False, "no step has a gradient of theirs")):
         names = [name for kind in excluded if kind.compared is compared for name in kind.names]
@@ -176,6 +179,15 @@ def _changed_between(trace: DirectoryTrace) -> Iterator[str]:
         yield (
             f"what changed the parameters before {shown}: they are not those that the step before left, so "
             "something besides the optimizer moved them; each step was judged from where it began"
+        )
+
+
+def _unseen(run: RecordedRun, kinds: Iterable[Kind]) -> Iterator[str]:
+    """Yield that an Optax transformation may be more than it was said to be, where it was not found to be that."""
+    if run.framework == "jax" and any(kind.verdict is Verdict.OTHER for kind in kinds):
+        yield (
+            f"whether what was recorded is {public_name(run.optimizer)} alone: Optax does not show it, and clipping "
+            "within, a mask or moments in another dtype look like a fault unless the recording is told of them"
         )
 
 

@@ -19,7 +19,7 @@ from ..effective_decay import EffectiveDecay, law_of_match, measured_decay
 from ..law import Law
 from ..matching import Matching, match_trajectory
 from ..replaying import OnStep
-from ..result import Decision, Match, Verdict
+from ..result import Decay, Decision, Match, Verdict
 from ..subject import rounded
 from ..traces.run import RecordedRun
 from .declared import Declared, casts_of, convention_of, scalars_of
@@ -28,6 +28,10 @@ from .walker import RecordedWalker
 
 MOST_APART = 64
 """Parameters of a group that are judged one by one where the group as a whole follows no rule."""
+_TOLD = (Verdict.DECOUPLED, Verdict.L2, Verdict.EQUIVALENT, Verdict.EXCLUDED)
+_MASKING = ("jax",)
+"""Frameworks in which decay is masked out of sight. A mask by the number of dimensions is the usual one; as for OC109,
+parameters with as many dimensions are expected to decay alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,49 @@ class Kind:
 
     @property
     def law(self) -> Law | None:
-        """The law of its decay, where it is decoupled and the trajectory tells."""
-        return law_of_match(self.matching.match) if self.verdict is Verdict.DECOUPLED else None
+        """The law of its decay, where it is decoupled; without one where several fit, as at a constant rate."""
+        if self.verdict is not Verdict.DECOUPLED:
+            return None
+        laws = sorted({str(each.axes()["law"]) for each in self.matching.accepted})
+        if len(laws) == 1:
+            return law_of_match(self.matching.match)
+        order = self.matching.match.order
+        known = Decay(applied_to=order if order in ("previous", "updated") else None)
+        return Law(known, missing=f"{' and '.join(laws)} are the same at the learning rates of this run")
 
 
 def kinds_of(group: RunGroup, run: RecordedRun, device: str, declared: Declared, on_step: OnStep | None) -> list[Kind]:
-    """Return what `group` did: one kind or, where it follows no rule as a whole, one for each of its parameters."""
+    """Return what `group` did: one kind or, where nothing describes it as a whole, one for each of its parameters."""
     kind = _kind(group, run, device, declared, on_step)
-    together = kind.matching.match.decision is not Decision.REJECT
+    match = kind.matching.match
+    together = match.decision is not Decision.REJECT or match.explained_by is not None
     if together or not 1 < len(group.parameters) <= MOST_APART:
         return [kind]
     apart = [_kind(group.only(name), run, device, declared, on_step) for name in kind.names]
-    return apart if any(each.matching.match.decision is Decision.ACCEPT for each in apart) else [kind]
+    decayed = frozenset(_dimensions(each) for each in apart if each.verdict in (Verdict.DECOUPLED, Verdict.L2))
+    if decayed and run.framework in _MASKING:
+        apart = [
+            _spared(each, run, device, on_step)
+            if each.matching.match.explained_by == NO_DECAY and _dimensions(each) not in decayed
+            else each
+            for each in apart
+        ]
+    # Where none of them tells a kind of decay, what was found of all together says it once.
+    return apart if any(each.verdict in _TOLD for each in apart) else [kind]
+
+
+def _spared(kind: Kind, run: RecordedRun, device: str, on_step: OnStep | None) -> Kind:
+    """Return `kind`, of one parameter that fits a rule without decay, as one that is excluded from it."""
+    spared = _kind(kind.group.without_decay(), run, device, kind.declared, on_step)
+    if spared.verdict is not Verdict.EXCLUDED:
+        return kind
+    return replace(spared, reason=f"no step decays it, as behind a mask; {spared.reason.partition('; ')[2]}")
+
+
+def _dimensions(kind: Kind) -> int:
+    """Return the number of dimensions of the parameter that `kind` is of."""
+    (parameter,) = kind.group.parameters
+    return len(parameter.sampled_from or parameter.shape)
 
 
 def _kind(group: RunGroup, run: RecordedRun, device: str, declared: Declared, on_step: OnStep | None) -> Kind:
@@ -178,6 +213,8 @@ def _located(group: RunGroup, violation: Mapping[str, Any]) -> dict[str, Any]:
 def over_kinds(kinds: Sequence[Kind]) -> Verdict:
     """Return the verdict over all parameters; those excluded from decay are left out unless they are all."""
     found = {kind.verdict for kind in kinds} - {Verdict.EXCLUDED}
+    if Verdict.OTHER in found:  # which what is left open of others does not take back
+        found.discard(Verdict.INCONCLUSIVE)
     if not found or Verdict.INCONCLUSIVE in found:
         return Verdict.INCONCLUSIVE
     return found.pop() if len(found) == 1 else Verdict.MIXED

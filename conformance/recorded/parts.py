@@ -23,6 +23,8 @@ from .hyperparameters import Hyperparameters
 
 State = dict[str, dict[str, Array]]
 
+_ADDED = "momentums"
+"""The slot of Keras's SGD, which adds its buffer to theta: the negative of the `momentum` that is subtracted."""
 _MOST_UPDATES = 2**53
 """From here on a float64 counts no longer."""
 
@@ -87,6 +89,9 @@ class RunPart:
         if self.segment is None:
             return {}
         state = self.whole.state_before(self.segment, self.names)
+        added = state.pop(_ADDED, None)
+        if added is not None:
+            state["momentum"] = {name: np.negative(buffer) for name, buffer in added.items()}
         counts = {name: np.asarray(updates_of(name, state) or 0) for name in self.names}
         return {**{slot: each for slot, each in state.items() if slot != "theta"}, "step": counts}
 
@@ -140,6 +145,15 @@ class RunGroup:
             for part in self.parts
         )
         return replace(self, parts=tuple(part for part in alone if part.parameters))
+
+    def without_decay(self) -> RunGroup:
+        """Return the same, held against rules that do not decay it."""
+        held = self.hyperparameters.group
+        courses = {**held.hyperparameters, "weight_decay": ((1, 0.0),)}
+        spared = Hyperparameters(replace(held, hyperparameters=courses))
+        return replace(
+            self, hyperparameters=spared, parts=tuple(replace(p, hyperparameters=spared) for p in self.parts)
+        )
 
 
 def keeps_theta(trace: Trace) -> TypeGuard[DirectoryTrace]:
@@ -237,6 +251,7 @@ def _outline(trace: DirectoryTrace, segment: Segment | None) -> State:
         handle = trace.tensors(segment.state)
         for key in names_in(handle):
             slot, _, name = key.partition("/")
+            slot = "momentum" if slot == _ADDED else slot
             if slot == "step":
                 found.setdefault(slot, {})[name] = handle.get_tensor(key)
             elif tuple(handle.get_slice(key).get_shape()) == shapes[name]:

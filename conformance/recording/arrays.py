@@ -76,6 +76,8 @@ class ArrayRecording:
             if missing := [name for name in self._parameters if after.get(name) is None]:
                 raise ValueError(f"after= has no {missing}, but should hold every parameter")
         lr = float(lr)
+        if not isinstance(hyperparameters, Mapping | None):
+            raise TypeError(f"hyperparameters={hyperparameters!r:.80}, but should be a mapping of names to values")
         plan = self._recording.next_step()
         if plan is not None:
             self._put(plan, gradients, lr, after, {"lr": lr, **plain_values(hyperparameters or {})})

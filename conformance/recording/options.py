@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..traces.drawn_coordinates import drawn_coordinates
+from ..traces.fields import MAX_NATURAL
 from ..traces.run import MAX_SEED
 
 
@@ -33,7 +34,7 @@ class RecordingOptions:
 
     def __post_init__(self) -> None:
         """Check every option."""
-        for name, least in (("sample", 1), ("seed", 0), ("every", 1)):
+        for name, least, limit in (("sample", 1, MAX_NATURAL), ("seed", 0, MAX_SEED), ("every", 1, MAX_NATURAL)):
             value = getattr(self, name)
             if name == "sample" and value is None:
                 continue
@@ -41,8 +42,8 @@ class RecordingOptions:
                 raise TypeError(f"{name}={value!r}, but should be an integer")
             if value < least:
                 raise ValueError(f"{name}={value}, but should be at least {least}")
-        if self.seed >= MAX_SEED:
-            raise ValueError(f"seed={self.seed}, but should be less than 2**{MAX_SEED.bit_length() - 1}")
+            if value >= limit:
+                raise ValueError(f"{name}={value}, but should be less than 2**{limit.bit_length() - 1}")
         for name in ("snapshots", "overwrite"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r}, but should be True or False")

@@ -7,7 +7,6 @@ ends the recording with one warning and leaves the training alone.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import queue
@@ -18,6 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -92,10 +92,11 @@ class Recording:
         self._on_its_way = 0
         self._room = threading.Condition()
         self._began = self._flushed = time.monotonic()
-        # A daemon: atexit closes, which interpreters do before they wait for threads that are none.
+        # A daemon: an interpreter that ends waits for all other threads before it runs what closes this recording.
         self._thread = threading.Thread(target=self._work, name="optconform recording", daemon=True)
         self._thread.start()
-        atexit.register(self.close)
+        # Not atexit's: the children that `multiprocessing` forks end without it, and only run this.
+        self._at_exit = Finalize(None, self.close, exitpriority=0)
 
     @property
     def path(self) -> Path:
@@ -181,7 +182,7 @@ class Recording:
             self._queue.put(None)
         self._thread.join()  # once more, where an interrupt from the keyboard broke it off
         self._ended = True
-        atexit.unregister(self.close)
+        self._at_exit.cancel()
         if not self._writer.has_begun:
             self._writer.close()
             if self._stopped is None and self._failure is None:

@@ -40,7 +40,7 @@ class StepWriter:
             check_target(target, options.overwrite)
             self._folder = unfinished(target)
         except OSError as error:
-            found, expected = f"no way to write there ({error.strerror})", "a name in a directory that can be written to"
+            found, expected = f"no way to write there ({error.strerror})", "a name that can be written there"
             raise TraceError(target, found, expected, "Choose another.") from error
         self._appender: TraceAppender | None = None
         self._place: tuple[int, int] | None = None

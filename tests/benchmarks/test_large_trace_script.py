@@ -54,7 +54,7 @@ def document(tmp_path_factory):
 
 def test_the_trace_is_that_large_and_takes_little_of_the_disk(document):
     assert GIGABYTES <= document["gigabytes"] <= GIGABYTES + 0.07
-    assert document["gigabytes"] * 1e9 == pytest.approx(document["steps"] * STEP_BYTES, rel=1e-3)
+    assert document["gigabytes"] == round(document["steps"] * STEP_BYTES / 1e9, 3)
     assert document["shards"] == document["steps"] / 64
     assert document["disk_bytes"] < 70e6
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
+from types import SimpleNamespace
 
 import jsonschema
 import ml_dtypes
@@ -20,8 +21,10 @@ from optconform.conformance.hypotheses import hypotheses, options_in_step
 from optconform.conformance.lanes import lanes_of
 from optconform.conformance.recorded.declared import public_name
 from optconform.conformance.recorded.hyperparameters import Hyperparameters
+from optconform.conformance.recorded.kinds import over_kinds
 from optconform.conformance.recording.options import RecordingOptions
 from optconform.conformance.recording.recording import Recording
+from optconform.conformance.result import Verdict
 from optconform.conformance.traces import TraceError, open_trace
 from optconform.conformance.traces.run import Group
 
@@ -296,6 +299,35 @@ class TestPlantedFaults:
         assert {each.name: each.verdict for each in result.parameters} == {"w": "decoupled", "b": "other"}
         assert (result.verdict, result.exit_status) == ("mixed", 1)
 
+    @pytest.mark.parametrize(
+        ("verdicts", "over_all"),
+        [
+            (("other", "inconclusive"), "other"),
+            (("other", "inconclusive", "decoupled"), "mixed"),
+            (("decoupled", "inconclusive"), "inconclusive"),
+            (("decoupled", "excluded"), "decoupled"),
+            (("excluded",), "inconclusive"),
+        ],
+    )
+    def test_a_fault_is_not_taken_back_by_what_others_leave_open(self, verdicts, over_all):
+        assert over_kinds([SimpleNamespace(verdict=Verdict(each)) for each in verdicts]) == over_all
+
+    def test_gradients_that_two_steps_exchanged(self, run, monkeypatch):
+        put, seen = Recording.put, []
+
+        def exchange(recording, step):
+            seen.append(step)
+            if len(seen) == 5:
+                earlier, later = seen[3:]
+                put(recording, replace(earlier, gradients=later.gradients))
+                put(recording, replace(later, gradients=earlier.gradients))
+            elif len(seen) != 4:
+                put(recording, step)
+
+        monkeypatch.setattr(Recording, "put", exchange)
+        result = run().record()
+        assert (result.verdict, result.exit_status, place(result)[0]) == ("other", 1, 4)
+
     def test_groups_of_different_kinds_are_mixed(self, run):
         made = run(groups=((("w",), ADAM), (("b",), {**ADAM, "lr": 0.02})), optimizer="mine.optim:Fancy")
         stepped = Run._stepped
@@ -496,6 +528,13 @@ class TestWhatCannotBeTold:
         assert (result.verdict, result.exit_status) == ("inconclusive", 4)
         assert "OC204" in codes(result, "warning")
 
+    def test_elements_without_a_bound_are_counted(self, run):
+        held = {**ADAM, "lr": 0.05, "weight_decay": 1.0}
+        result = run(dtype="bfloat16", groups=((("w", "b"), held),), steps=40).record()
+        assert result.match.undecidable > 0
+        said = f"{result.match.undecidable:,} of {40 * 35:,} elements:"
+        assert [each for each in result.cannot_tell if each.startswith(said)]
+
     def test_no_decay_at_all(self, run):
         result = run(groups=((("w", "b"), {**ADAM, "weight_decay": 0.0}),)).record()
         assert (result.verdict, result.exit_status) == ("inconclusive", 4)
@@ -550,7 +589,8 @@ def edit(path, change, **run):
 
 
 class TestCommandLine:
-    def test_without_a_target_the_recorded_run_itself_is_judged(self, run, capsys):
+    def test_without_a_target_the_recorded_run_itself_is_judged(self, run, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "160")
         made = run()
         made.train()
         assert main(["check", "--trace", str(made.path)]) == 0

@@ -124,6 +124,11 @@ def test_a_recording_that_begins_in_the_middle(tmp_path):
             r"shape \(2,\) of after",
         ),
         ({"gradients": {}}, ValueError, "no after=, but snapshots=True needs"),
+        (
+            {"gradients": {}, "after": parameters(), "hyperparameters": 5},
+            TypeError,
+            "hyperparameters=5, but should be a mapping",
+        ),
         ({"gradients": {}, "lr": "fast", "after": parameters()}, ValueError, "could not convert string to float"),
     ],
 )
@@ -172,6 +177,7 @@ def test_what_cannot_be_recorded(target, tmp_path):
     [
         ({"sampel": 3}, TypeError, "unknown option 'sampel'; a recording takes sample, seed, steps"),
         ({"sample": 0}, ValueError, "sample=0, but should be at least 1"),
+        ({"sample": 2**63}, ValueError, r"sample=\d+, but should be less than 2\*\*63"),
         ({"sample": 2, "seed": 2**1024}, ValueError, r"but should be less than 2\*\*1024"),
         ({"steps": 5}, TypeError, "steps=5, but should be a range"),
         ({"snapshots": "no"}, TypeError, "snapshots='no', but should be True or False"),

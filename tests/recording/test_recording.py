@@ -320,7 +320,28 @@ sys.exit(3)
         assert written(path) == [1, 2, 3]
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+    def test_the_end_of_a_forked_worker(self, tmp_path):
+        code = """
+import multiprocessing, sys, numpy as np, optconform
+
+def work():
+    recording = optconform.record({"w": np.zeros(8)}, sys.argv[1])
+    for step in range(1, 4):
+        recording.step({"w": np.arange(8.0) + step})
+
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+sys.exit(worker.exitcode)
+"""
+        path = tmp_path / "run.trace"
+        result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert written(path) == [1, 2, 3]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking beside threads, from Python 3.12 on
+    @pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # JAX's, where a test imported it
     def test_a_child_process_records_and_closes_nothing(self, tmp_path):
         with begin(tmp_path / "run.trace") as recording:
             steps(recording, 2)
