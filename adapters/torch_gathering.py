@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from .arrays import HOST_DTYPES
-from .torch_tensors import to_tensor
+from .host_buffers import HostBuffers
+from .torch_tensors import host_view, to_tensor
 
 GATHERED_DTYPES: Mapping[Any, np.dtype[Any]] = {
     **{getattr(torch, name): dtype for name, dtype in HOST_DTYPES.items()},
@@ -28,11 +29,11 @@ class Piece(NamedTuple):
     """Its coordinates that are wanted (C order), an int64 tensor [k]; None for the tensor whole."""
 
 
-def gather(pieces: Iterable[Piece]) -> dict[Any, NDArray[Any]]:
+def gather(pieces: Iterable[Piece], buffers: HostBuffers) -> dict[Any, NDArray[Any]]:
     """Copy each piece: key -> array in the tensor's dtype, in its shape or [k].
 
-    The arrays of one device and dtype are views of one buffer, which nothing else holds. Raises `KeyError` for a dtype
-    that is not in `GATHERED_DTYPES`.
+    The arrays of one device and dtype are views of one of the `buffers`, which nothing else looks at. Raises `KeyError`
+    for a dtype that is not in `GATHERED_DTYPES`.
     """
     together: dict[tuple[Any, Any], list[Piece]] = {}
     for piece in pieces:
@@ -40,24 +41,17 @@ def gather(pieces: Iterable[Piece]) -> dict[Any, NDArray[Any]]:
     found: dict[Any, NDArray[Any]] = {}
     with torch.no_grad():
         for (device, dtype), each in together.items():
-            flat = [_flat(piece) for piece in each]
-            ends = np.cumsum([values.numel() for values in flat]).tolist()
-            # NumPy asks for huge pages, torch does not: 100 MiB are copied in 11 ms instead of 230 ms here, which are
-            # page faults.
-            buffer = np.empty(ends[-1], GATHERED_DTYPES[dtype])
-            host = to_tensor(buffer)
-            if device.type == "cpu":
-                torch.cat(flat, out=host)
-            else:
-                host.copy_(torch.cat(flat))
-            for piece, start, end in zip(each, (0, *ends), ends, strict=False):
-                values = buffer[start:end]
-                found[piece.key] = values if piece.index is not None else values.reshape(tuple(piece.tensor.shape))
+            wanted = [piece.tensor if piece.index is None else taken(piece.tensor, piece.index) for piece in each]
+            ends = np.cumsum([values.numel() for values in wanted]).tolist()
+            buffer = buffers.take(ends[-1], GATHERED_DTYPES[dtype])
+            for piece, values, start, end in zip(each, wanted, (0, *ends), ends, strict=False):
+                found[piece.key] = np.asarray(buffer[start:end]).reshape(tuple(values.shape))
+                if device.type == "cpu":
+                    # By NumPy: torch would wake its threads, which go on spinning beside whoever writes to the disk.
+                    np.copyto(found[piece.key], host_view(values))
+            if device.type != "cpu":
+                to_tensor(np.asarray(buffer)).copy_(torch.cat([values.reshape(-1) for values in wanted]))
     return found
-
-
-def _flat(piece: Piece) -> Any:
-    return piece.tensor.reshape(-1) if piece.index is None else taken(piece.tensor, piece.index)
 
 
 def taken(tensor: Any, index: Any) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .arrays import HOST_DTYPES
 from .errors import NotSupported
+from .host_buffers import HostBuffers
 from .option_names import ALIASES
 from .options import canonical_values
 from .protocol import Array, Target
@@ -194,7 +195,7 @@ def state_before(optimizer: Any, parameters: Iterable[Recorded]) -> dict[str, di
                     pieces.append(Piece(key, value.reshape(())))
             elif isinstance(value, int | float) and not isinstance(value, bool):
                 slots.setdefault(key[0], {})[each.name] = np.array(float(value))
-    for (slot, name), array in gather(pieces).items():
+    for (slot, name), array in gather(pieces, HostBuffers()).items():
         slots.setdefault(slot, {})[name] = array
     slots["step"] = {name: count.astype(np.float64) for name, count in slots["step"].items()}
     return {

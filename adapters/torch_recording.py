@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from .errors import NotSupported
+from .host_buffers import HostBuffers
 from .protocol import Array, SparseRows
 from .recording import Gradient, GroupValues, Joined, Plan, Sink, TrainingStep
 from .text import describe_error, escape_control
@@ -106,6 +107,7 @@ class _Capture:
     _marks: tuple[tuple[int, int], ...] = field(default=(), init=False)
     """`marks_of_state`, as it left them."""
     _moved: int = field(default=0, init=False)
+    _buffers: HostBuffers = field(default_factory=HostBuffers, init=False)
 
     def before(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Pre-hook: count the step and take what is there before it. Returns the arguments where it wraps a closure."""
@@ -136,7 +138,7 @@ class _Capture:
         new = self.roster.meet(optimizer)
         if any(each.tensor.is_cuda for each in self.roster.taking_part) and torch.cuda.is_current_stream_capturing():
             raise NotSupported("a CUDA graph captures the step, and what it replays later is seen by nobody")
-        theta = gather(each.piece(each.tensor) for each in (*known, *new))
+        theta = gather((each.piece(each.tensor) for each in (*known, *new)), self._buffers)
         # A loop that clips weights, loads a checkpoint or resets momentum changes the run between steps: a new stretch
         # begins there.
         begins = plan.start or (plan.after and not self._stayed(optimizer, known, theta))
@@ -188,13 +190,13 @@ class _Capture:
             # Set for the time of the step where `GradScaler` leaves unscaling and skipping to a fused kernel.
             scale = plain_value(getattr(optimizer, "grad_scale", None))
             pending.skipped = bool(plain_value(getattr(optimizer, "found_inf", None)))
-        pending.gradients = {} if pending.skipped else _gradients(self.roster.taking_part, scale)
+        pending.gradients = {} if pending.skipped else _gradients(self.roster.taking_part, scale, self._buffers)
 
     def _finish(self, pending: _Pending, optimizer: Any) -> None:
         if pending.gradients is None:
             raise NotSupported(f"{type(optimizer).__qualname__} does not call the closure that its step is given")
         if pending.plan.after:
-            self._left = gather(each.piece(each.tensor) for each in self.roster.known)
+            self._left = gather((each.piece(each.tensor) for each in self.roster.known), self._buffers)
             self._marks = marks_of_state(optimizer, self.roster.known)
         lr = pending.groups[0].hyperparameters.get("lr") if pending.groups else None
         self.sink.put(
@@ -225,7 +227,7 @@ class _Capture:
         return None
 
 
-def _gradients(parameters: Sequence[Recorded], scale: float | None) -> dict[str, Gradient]:
+def _gradients(parameters: Sequence[Recorded], scale: float | None, buffers: HostBuffers) -> dict[str, Gradient]:
     """The gradients there are, divided by `scale` where one is given."""
     pieces: list[Piece] = []
     sparse: dict[str, tuple[int, ...]] = {}
@@ -249,7 +251,7 @@ def _gradients(parameters: Sequence[Recorded], scale: float | None) -> dict[str,
             pieces.append(each.piece(gradient.to_dense()))
         else:
             raise NotSupported(f"the gradient of {escape_control(each.name)} is stored as {gradient.layout}")
-    found: dict[Any, Any] = gather(pieces)
+    found: dict[Any, Any] = gather(pieces, buffers)
     for name, shape in sparse.items():
         found[name] = SparseRows(found.pop((name, "rows")), found.pop((name, "values")), shape)
     return found

@@ -23,10 +23,16 @@ def to_tensor(array: Array) -> Any:
 
 def to_array(tensor: Any) -> Array:
     """Return a copy on the host, in the tensor's own dtype and shape."""
-    host = tensor.detach().cpu().contiguous()
+    return np.array(host_view(tensor), order="C")
+
+
+def host_view(tensor: Any) -> Array:
+    """Return a dense tensor as an array of its own dtype and shape, over the same memory where that is the host's."""
+    host = tensor.detach().resolve_neg().cpu()
     if host.dtype is torch.bfloat16:
-        return np.array(host.view(torch.int16).numpy()).view(host_dtype("bfloat16"))
-    return np.array(host.numpy())
+        array: Array = host.view(torch.int16).numpy().view(host_dtype("bfloat16"))
+        return array
+    return np.asarray(host.numpy())
 
 
 def to_sparse(rows: SparseRows, dtype: str) -> Any:

@@ -3,7 +3,7 @@
 Trains a transformer of 25 million parameters in blocks of steps: as it is, with a sample of each tensor recorded, and
 with everything recorded. The blocks are interleaved, one round through all of them after the other, and each is timed
 until its recording is closed. Apart from training, the recorder is driven as fast as it goes over gradients that are
-there, and the same bytes are written by the safetensors library, both until the disk has them.
+there, and the same bytes are written by the safetensors library, step by step in turn, each until the disk has them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,64 +63,89 @@ def train(model: Model, optimizer: torch.optim.Optimizer, tokens: torch.Tensor, 
         optimizer.step()
 
 
-def timed(action: Callable[[], None]) -> float:
-    """Return the seconds that `action` takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+FIRST_STEPS = 3
+"""Steps of a block before its clock starts, and on the disk by then: a recording begins with theta_0, and memory that
+is used for the first time is put together and zeroed by the system."""
+Block = Callable[[Path, int], float]
+"""What is timed: takes a folder to write into and a number of steps, and returns the seconds they take."""
 
 
-def training_seconds(
-    model: Model, tokens: torch.Tensor, steps: int, rounds: int, folder: Path
-) -> dict[str, list[float]]:
-    """Return the seconds a step takes in each block: `plain`, `sampled` and `full`."""
-    optimizer = torch.optim.AdamW(model.named_parameters(), lr=1e-3, weight_decay=1e-2)
-
-    def recorded(**options: Any) -> Callable[[], None]:
-        def run() -> None:
-            with optconform.record(optimizer, folder / "run.trace", overwrite=True, **options):
-                train(model, optimizer, tokens, steps)
-
-        return run
-
-    blocks = {
-        "plain": lambda: train(model, optimizer, tokens, steps),
-        "sampled": recorded(sample=SAMPLE),
-        "full": recorded(),
-    }
-    for block in blocks.values():
-        block()
+def timed(blocks: Mapping[str, Block], steps: int, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds a step takes in each block, over `rounds` after one that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in blocks}
-    for _ in range(rounds):
+    for counted in [False] + [True] * rounds:
         for name, block in blocks.items():
-            seconds[name].append(timed(block) / steps)
+            with tempfile.TemporaryDirectory() as folder:
+                taken = block(Path(folder), steps)
+            if counted:
+                seconds[name].append(taken / steps)
     return seconds
 
 
-def writing_seconds(model: Model, steps: int, rounds: int, folder: Path) -> dict[str, list[float]]:
-    """Return the seconds a step takes to reach the disk: by the `recorder` alone, and by `safetensors` alone."""
+def recorded(optimizer: torch.optim.Optimizer, make: Callable[[int], None], **options: Any) -> Block:
+    """Return the block in which `make` makes the steps and they are recorded; the clock stops when all are written."""
+
+    def run(folder: Path, steps: int) -> float:
+        with optconform.record(optimizer, folder / "run.trace", **options) as recording:
+            make(FIRST_STEPS)
+            while recording.n_steps < FIRST_STEPS:
+                time.sleep(0.01)
+            start = time.perf_counter()
+            make(steps)
+        return time.perf_counter() - start
+
+    return run
+
+
+def training_seconds(model: Model, tokens: torch.Tensor, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds a step takes in each block: `plain`, `sampled` and `full`."""
+    optimizer = torch.optim.AdamW(model.named_parameters(), lr=1e-3, weight_decay=1e-2)
+
+    def make(steps: int) -> None:
+        train(model, optimizer, tokens, steps)
+
+    def plain(folder: Path, steps: int) -> float:
+        make(FIRST_STEPS)
+        start = time.perf_counter()
+        make(steps)
+        return time.perf_counter() - start
+
+    sampled, full = recorded(optimizer, make, sample=SAMPLE), recorded(optimizer, make)
+    return timed({"plain": plain, "sampled": sampled, "full": full}, steps, rounds)
+
+
+def save(gradients: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Write `gradients` by the safetensors library alone, until the disk has them."""
+    save_file(gradients, file)
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def writing_seconds(model: Model, steps: int) -> dict[str, list[float]]:
+    """Return the seconds of each step until the disk has it: by the `recorder` alone, and by `safetensors` alone.
+
+    The two take turns step by step: the system's memory and disk are in the same state for both.
+    """
     optimizer = Still(model.named_parameters())
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-
-    def record() -> None:
-        with optconform.record(optimizer, folder / "alone.trace", overwrite=True):
-            for _ in range(steps):
-                optimizer.step()
-
-    def save() -> None:
-        for step in range(steps):
-            file = folder / f"{step}.safetensors"
-            save_file(gradients, file)
-            with file.open("rb+") as stream:
-                os.fsync(stream.fileno())
-
-    contenders = {"recorder": record, "safetensors": save}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for counted in [False] + [True] * rounds:
-        for name, contender in contenders.items():
-            taken = timed(contender) / steps
-            if counted:
-                seconds[name].append(taken)
+    seconds: dict[str, list[float]] = {"recorder": [], "safetensors": []}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        optconform.record(optimizer, Path(folder) / "alone.trace") as recording,
+    ):
+        for number in range(FIRST_STEPS + steps):
+            start = time.perf_counter()
+            optimizer.step()
+            while recording.n_steps <= number:
+                time.sleep(0.0005)
+            recorded_at = time.perf_counter()
+            file = Path(folder) / "alone.safetensors"
+            save(gradients, file)
+            saved_at = time.perf_counter()
+            file.unlink()
+            if number >= FIRST_STEPS:
+                seconds["recorder"].append(recorded_at - start)
+                seconds["safetensors"].append(saved_at - recorded_at)
     return seconds
 
 
@@ -135,12 +160,12 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     model = Model(chosen.width, chosen.layers, chosen.words)
     tokens = torch.randint(chosen.words, (chosen.batch, chosen.length))
-    with tempfile.TemporaryDirectory() as folder:
-        training = training_seconds(model, tokens, chosen.steps, chosen.rounds, Path(folder))
-        writing = writing_seconds(model, chosen.steps, chosen.rounds, Path(folder))
+    training = training_seconds(model, tokens, chosen.steps, chosen.rounds)
+    writing = writing_seconds(model, chosen.steps * chosen.rounds)
     medians = {name: statistics.median(values) for name, values in (training | writing).items()}
     share = medians["sampled"] / medians["plain"] - 1.0
     ratio = medians["recorder"] / medians["safetensors"]
+    at_best = min(writing["recorder"]) / min(writing["safetensors"])
     document = {
         "schema": SCHEMA,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -151,10 +176,11 @@ def main(arguments: list[str] | None = None) -> None:
         "sample_adds": share,
         "full_adds": medians["full"] / medians["plain"] - 1.0,
         "recorder_over_safetensors": ratio,
+        "recorder_over_safetensors_at_best": at_best,
         "requirement": {
             "sample_adds_at_most": SAMPLE_SHARE_ALLOWED,
             "recorder_over_safetensors_at_most": FULL_RATIO_ALLOWED,
-            "met": share <= SAMPLE_SHARE_ALLOWED and ratio <= FULL_RATIO_ALLOWED,
+            "met": share <= SAMPLE_SHARE_ALLOWED and max(ratio, at_best) <= FULL_RATIO_ALLOWED,
         },
         "machine": {
             "processor": platform.processor() or platform.machine(),

@@ -25,9 +25,12 @@ def test_the_document_holds_every_round_and_what_is_required(tmp_path):
     document = json.loads(finished.stdout)
     seconds, medians = document["seconds_per_step"], document["medians"]
     assert list(seconds) == ["plain", "sampled", "full", "recorder", "safetensors"]
-    assert all(len(rounds) == 3 and min(rounds) > 0.0 for rounds in seconds.values())
+    assert [len(rounds) for rounds in seconds.values()] == [3, 3, 3, 6, 6], "rounds, and steps of all rounds"
+    assert all(min(rounds) > 0.0 for rounds in seconds.values())
     assert medians == {name: statistics.median(rounds) for name, rounds in seconds.items()}
     assert document["sample_adds"] == medians["sampled"] / medians["plain"] - 1.0
     assert document["recorder_over_safetensors"] == medians["recorder"] / medians["safetensors"]
-    met = document["sample_adds"] <= 0.03 and document["recorder_over_safetensors"] <= 1.5
+    at_best = min(seconds["recorder"]) / min(seconds["safetensors"])
+    assert document["recorder_over_safetensors_at_best"] == at_best
+    met = document["sample_adds"] <= 0.03 and max(document["recorder_over_safetensors"], at_best) <= 1.5
     assert document["requirement"]["met"] == met

@@ -670,7 +670,7 @@ def test_steps_that_are_not_wanted_cost_nothing_to_speak_of(tmp_path, monkeypatc
     optimizer = torch.optim.AdamW(model.named_parameters())
     gathered = []
     gather = torch_recording.gather
-    monkeypatch.setattr(torch_recording, "gather", lambda pieces: gathered.append(1) or gather(pieces))
+    monkeypatch.setattr(torch_recording, "gather", lambda *given: gathered.append(1) or gather(*given))
     with optconform.record(optimizer, tmp_path / "run.trace", steps=range(3, 5)):
         for _ in range(6):
             train(model, optimizer, 1)
