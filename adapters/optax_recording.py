@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from types import TracebackType
@@ -88,13 +89,19 @@ class OptaxRecorder:
     """What records `transformation`, a gradient transformation or an `optax.MultiSteps`.
 
     `learning_rate` is the number or the schedule (a function of the count of updates) that the transformation was made
-    with, and `hyperparameters` others of it that never change, under Optax's names or canonical ones. A state of
-    `optax.inject_hyperparams` tells its own, which go before these. Raises `TypeError` or `ValueError` for values that
-    cannot be recorded.
+    with, and `hyperparameters` others of it that never change, under Optax's names or canonical ones. Where `optimizer`
+    names a function of Optax (`optax:adamw`), those that are not told have its defaults. A state of
+    `optax.inject_hyperparams` tells its own, which go before all of these. Raises `TypeError` or `ValueError` for
+    values that cannot be recorded.
     """
 
     def __init__(
-        self, transformation: Any, *, learning_rate: Any = None, hyperparameters: Mapping[str, Any] | None = None
+        self,
+        transformation: Any,
+        *,
+        learning_rate: Any = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        optimizer: str | None = None,
     ) -> None:
         constants = canonical(hyperparameters or {})
         unfit = [name for name in constants if name not in plain_values(constants)]
@@ -104,7 +111,7 @@ class OptaxRecorder:
             raise ValueError(
                 "the learning rate is given twice: as learning_rate= and in hyperparameters=; give it once"
             )
-        self._constants = plain_values(constants)
+        self._constants = _defaults(optimizer or "") | plain_values(constants)
         self._schedule: Callable[[Any], Any] | None = None
         if callable(learning_rate):
             self._schedule = learning_rate
@@ -203,6 +210,16 @@ class OptaxRecorder:
             return changed
 
         return RecordedTransformation(steps.init, update)
+
+
+def _defaults(optimizer: str) -> dict[str, Any]:
+    """The defaults of the function of Optax that `optimizer` names, under canonical names; nothing for any other."""
+    module, _, name = optimizer.partition(":")
+    function = getattr(optax, name, None) if module == "optax" else None
+    if not inspect.isfunction(function):
+        return {}
+    defaults = {each.name: each.default for each in inspect.signature(function).parameters.values()}
+    return plain_values(canonical(defaults))
 
 
 def _counted(state: Any) -> RecordedState:

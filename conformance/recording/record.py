@@ -100,7 +100,8 @@ def record(
     trace calls it, by default its class. `provenance` is put into the trace as it is, beside versions and date.
     An Optax gradient transformation is not changed, but wrapped: train with the one that is returned, a
     `RecordedTransformation`, in its place, and close that. Since it shows none of its hyperparameters, `learning_rate`
-    (the number or the schedule it was made with), `hyperparameters` and `optimizer`, as "optax:adamw", tell them.
+    (the number or the schedule it was made with), `hyperparameters` and `optimizer`, as "optax:adamw", tell them; what
+    is not told then has that function's default.
     `options` are those of `RecordingOptions`: `sample`, `seed`, `steps`, `every`, `snapshots`, `overwrite`.
 
     Raises `TypeError` for a target, an option or a provenance that cannot be recorded, `ValueError` for a value of an
@@ -181,7 +182,10 @@ def _record_optax(request: Request) -> Any:
 
     request.refuse("model", "names")
     recorder = OptaxRecorder(
-        request.target, learning_rate=request.learning_rate, hyperparameters=request.hyperparameters
+        request.target,
+        learning_rate=request.learning_rate,
+        hyperparameters=request.hyperparameters,
+        optimizer=request.optimizer,
     )
     request = replace(request, optimizer=request.optimizer or recorder.title)
     recording = request.open("jax", recorder.versions, lr_base=recorder.lr_base)

@@ -295,6 +295,21 @@ class TestHyperparameters:
         assert self.course(path, "nesterov")[0] is True
         np.testing.assert_allclose(open_trace(path).multipliers, [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-7)
 
+    def test_what_is_not_told_has_the_default_of_the_rule_that_is_named(self, path):
+        told = {"weight_decay": 0.1}
+        rule = optax.adamw(0.1, weight_decay=0.1)
+        with optconform.record(rule, path, learning_rate=0.1, optimizer="optax:adamw", hyperparameters=told) as tx:
+            train(tx, "eager", steps=1)
+        held = {name: self.course(path, name)[0] for name in ("lr", "weight_decay", "beta1", "beta2", "eps")}
+        assert held == {"lr": 0.1, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+
+    @pytest.mark.parametrize("optimizer", [None, "mine:adamw", "optax:nothing", "optax:"])
+    def test_of_another_rule_nothing_is_known_but_what_is_told(self, optimizer, path):
+        with optconform.record(optax.adamw(0.1), path, learning_rate=0.1, optimizer=optimizer) as tx:
+            train(tx, "eager", steps=1)
+        assert self.course(path) == [0.1]
+        assert self.course(path, "beta1") == [None]
+
     def test_a_number_is_kept_as_it_is(self, path):
         with optconform.record(optax.adam(0.1), path, learning_rate=0.1, optimizer="optax:adam") as tx:
             train(tx, "eager", steps=1)

@@ -306,16 +306,19 @@ class TestClosing:
         recording.close()
         assert written(recording.path) == [1, 2, 3]
 
-    def test_the_end_of_the_interpreter(self, tmp_path):
+    @pytest.mark.parametrize("size", [8, 2**18], ids=["little", "much"])
+    def test_the_end_of_the_interpreter(self, tmp_path, size):
         code = """
 import sys, numpy as np, optconform
-recording = optconform.record({"w": np.zeros(8)}, sys.argv[1])
+size = int(sys.argv[2])
+recording = optconform.record({"w": np.zeros(size)}, sys.argv[1])
 for step in range(1, 4):
-    recording.step({"w": np.arange(8.0) + step})
+    recording.step({"w": np.arange(float(size)) + step})
 sys.exit(3)
 """
         path = tmp_path / "run.trace"
-        result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+        command = [sys.executable, "-c", code, str(path), str(size)]
+        result = subprocess.run(command, capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (3, "")
         assert written(path) == [1, 2, 3]
 

@@ -1,6 +1,7 @@
 """Shards are the files that the safetensors library writes, byte for byte."""
 
 import hashlib
+import threading
 
 import ml_dtypes
 import numpy as np
@@ -43,3 +44,20 @@ def test_a_view_is_written_as_its_values(tmp_path):
     whole = np.arange(24.0).reshape(4, 6)
     write_shard(tmp_path / "t.safetensors", {"w": tensor_of(whole[::2, ::-3])})
     assert load_file(tmp_path / "t.safetensors")["w"].tolist() == whole[::2, ::-3].tolist()
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_the_digest_of_much_is_found_beside_the_writing_where_threads_start(tmp_path, monkeypatch, ending):
+    started = []
+    start = threading.Thread.start
+
+    def refuse_when_ending(thread):
+        started.append(thread)
+        if ending:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_when_ending)
+    shard = write_shard(tmp_path / "t.safetensors", {"w": tensor_of(np.arange(2**18, dtype=np.float64))})
+    assert len(started) == 1
+    assert shard.sha256 == hashlib.sha256((tmp_path / "t.safetensors").read_bytes()).hexdigest()
