@@ -16,8 +16,9 @@ import optax
 from .optax_arrivals import Arrivals
 from .optax_tap import Tap
 from .optax_update import canonical, count_in, layout_of, named
-from .protocol import Array
+from .protocol import Array, Target
 from .recording import Sink, plain_values
+from .signatures import signature_of
 from .text import describe_error
 
 _EMITS = "optconform_emits"
@@ -218,8 +219,7 @@ def _defaults(optimizer: str) -> dict[str, Any]:
     function = getattr(optax, name, None) if module == "optax" else None
     if not inspect.isfunction(function):
         return {}
-    defaults = {each.name: each.default for each in inspect.signature(function).parameters.values()}
-    return plain_values(canonical(defaults))
+    return plain_values(canonical(signature_of(Target(optimizer, function, "jax")).defaults))
 
 
 def _counted(state: Any) -> RecordedState:

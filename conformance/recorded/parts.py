@@ -19,6 +19,7 @@ from ..traces import DirectoryTrace, Parameter, Step, Trace
 from ..traces.files import names_in
 from ..traces.run import Segment
 from ..traces.trace import clamp_stop
+from ..traces.view import TraceView
 from .hyperparameters import Hyperparameters
 
 State = dict[str, dict[str, Array]]
@@ -30,7 +31,7 @@ _MOST_UPDATES = 2**53
 
 
 @dataclass(frozen=True)
-class RunPart:
+class RunPart(TraceView):
     """Some parameters of a recorded run over consecutive training steps: a `Trace` with the steps' own numbers."""
 
     whole: DirectoryTrace
@@ -40,21 +41,6 @@ class RunPart:
     last: int
     segment: Segment | None
     """That begins with the first step, where theta and state were recorded before it."""
-
-    @property
-    def name(self) -> str:
-        """The name of the whole trace."""
-        return self.whole.name
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the whole trace."""
-        return self.whole.sha256
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Where the whole trace comes from."""
-        return self.whole.provenance
 
     @property
     def n_steps(self) -> int:

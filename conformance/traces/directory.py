@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...adapters.protocol import SparseRows
 from .files import TensorFile, TraceFiles, names_in
 from .index import Index
-from .rows import check_rows, dense_rows, row_size
+from .rows import check_rows, row_size
 from .run import RecordedRun, Segment
 from .shards import Shard
 from .trace import DTYPES, Array, Parameter, Step, check_range, clamp_stop
@@ -187,25 +187,22 @@ class GradientShard:
         """Coordinates `start` .. `stop` - 1 (all by default) of the gradient at `step`, 1-d, as a fresh array."""
         stop = parameter.size if stop is None else stop
         if parameter.name in self._rows:
-            rows, values = self._read_sparse(parameter, step)
-            return dense_rows(rows, values, parameter, start, stop)
+            return self._read_sparse(parameter, step).dense().reshape(-1)[start:stop]
         row = step - self._shard.first_step
         return read_rows(parameter, self._gradients.get_slice(parameter.name), row, row + 1, start, stop).reshape(-1)
 
     def read_kept(self, parameter: Parameter, step: int) -> Array | SparseRows:
         """The gradient at `step` in the parameter's shape, sparse where it is kept so."""
-        if parameter.name not in self._rows:
-            return self.read(parameter, step).reshape(parameter.shape)
-        rows, values = self._read_sparse(parameter, step)
-        return SparseRows(rows, values.reshape(len(rows), *parameter.shape[1:]), parameter.shape)
+        if parameter.name in self._rows:
+            return self._read_sparse(parameter, step)
+        return self.read(parameter, step).reshape(parameter.shape)
 
-    def _read_sparse(self, parameter: Parameter, step: int) -> tuple[NDArray[np.int64], Array]:
-        """The rows that have an entry at `step`, and their entries [n, row size]."""
+    def _read_sparse(self, parameter: Parameter, step: int) -> SparseRows:
         rows, tensor = self._rows[parameter.name], self._gradients.get_slice(parameter.name)
         first, last = (int(at) for at in np.searchsorted(rows[:, 0], (step, step + 1)))
-        if first == last:  # see `read_rows`
-            return rows[first:last, 1], np.empty((0, row_size(parameter.shape)), DTYPES[parameter.dtype])
-        return rows[first:last, 1], tensor[first:last]
+        nothing = np.empty((0, row_size(parameter.shape)), DTYPES[parameter.dtype])
+        values = tensor[first:last] if first < last else nothing  # see `read_rows`
+        return SparseRows(rows[first:last, 1], values.reshape(last - first, *parameter.shape[1:]), parameter.shape)
 
 
 def read_rows(

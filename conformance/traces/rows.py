@@ -11,7 +11,7 @@ from ...adapters.protocol import SparseRows
 from .errors import TraceError
 from .files import DAMAGED
 from .shards import Shard
-from .trace import Array, Parameter, check_array
+from .trace import Parameter, check_array
 
 
 def row_size(shape: tuple[int, ...]) -> int:
@@ -36,18 +36,6 @@ def check_rows(rows: NDArray[np.int64], shape: tuple[int, ...], shard: Shard, fi
             DAMAGED,
             name,
         )
-
-
-def dense_rows(rows: NDArray[np.int64], values: Array, parameter: Parameter, start: int, stop: int) -> Array:
-    """Coordinates `start` .. `stop` - 1 of the gradient whose `rows` are `values` [rows, row size], zeros elsewhere."""
-    dense = np.zeros(stop - start, values.dtype)
-    width = row_size(parameter.shape)
-    for row, entries in zip(rows, values, strict=True):
-        begin = int(row) * width - start
-        low, high = max(begin, 0), min(begin + width, len(dense))
-        if low < high:
-            dense[low:high] = entries[low - begin : high - begin]
-    return dense
 
 
 def check_sparse(gradient: SparseRows, parameter: Parameter, file: object, what: str) -> None:

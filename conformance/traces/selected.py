@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
-from .trace import Array, Parameter, Step, Trace
+from .trace import Array, Parameter, Step
+from .view import TraceView
 
 
 @dataclass(frozen=True, eq=False)
-class SelectedTrace:
+class SelectedTrace(TraceView):
     """The view of a `Trace` that holds only the parameters for which `keeps` is true.
 
-    Name, digest and provenance stay those of the whole, of which it shares every number.
+    It shares every number with the whole.
     """
 
-    whole: Trace
     keeps: Callable[[Parameter], bool]
-
-    @property
-    def name(self) -> str:
-        """The name of the whole trace."""
-        return self.whole.name
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -49,16 +43,6 @@ class SelectedTrace:
     def n_steps(self) -> int:
         """T."""
         return self.whole.n_steps
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the whole trace."""
-        return self.whole.sha256
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Where the whole trace comes from."""
-        return self.whole.provenance
 
     def initial_parameters(self) -> dict[str, Array]:
         """theta_0 of the kept parameters by name, as fresh arrays."""
