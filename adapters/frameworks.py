@@ -103,7 +103,7 @@ def framework_of_import(module: str) -> Framework | None:
 
 def missing_imports(framework: Framework) -> tuple[str, ...]:
     """Return those of the framework's top-level modules that cannot be found. Imports none of them."""
-    return tuple(name for name in framework.imports if not _is_findable(name))
+    return tuple(name for name in framework.imports if not is_findable(name))
 
 
 def installed_frameworks() -> tuple[str, ...]:
@@ -142,7 +142,8 @@ def load_adapter(name: str) -> Adapter:
     return cast("Adapter", getattr(module, framework.adapter_class)())
 
 
-def _is_findable(name: str) -> bool:
+def is_findable(name: str) -> bool:
+    """Return whether a top-level module can be found. Does not import it."""
     try:
         return importlib.util.find_spec(name) is not None
     except ImportError:  # an import hook that refuses it

@@ -80,7 +80,7 @@ def test_unknown_framework():
 
 
 def test_absent_framework_is_not_listed_and_names_its_command(monkeypatch):
-    monkeypatch.setattr(frameworks, "_is_findable", lambda name: name == "numpy")
+    monkeypatch.setattr(frameworks, "is_findable", lambda name: name == "numpy")
     assert installed_frameworks() == ("numpy",)
     with pytest.raises(
         MissingFramework, match=r"no module named jax or optax\. Install it with: pip install 'optconform\[jax\]'"
@@ -89,7 +89,7 @@ def test_absent_framework_is_not_listed_and_names_its_command(monkeypatch):
 
 
 def test_half_a_framework_is_not_one(monkeypatch):
-    monkeypatch.setattr(frameworks, "_is_findable", lambda name: name != "keras")
+    monkeypatch.setattr(frameworks, "is_findable", lambda name: name != "keras")
     assert "tensorflow" not in installed_frameworks()
     with pytest.raises(MissingFramework, match="no module named keras"):
         load_adapter("tensorflow")

@@ -86,7 +86,7 @@ def test_mistakes_are_named(arguments, error, named):
 
 
 def test_a_framework_that_is_not_installed_is_named_with_the_command(monkeypatch):
-    monkeypatch.setattr("optconform.adapters.frameworks._is_findable", lambda name: name != "torch")
+    monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: name != "torch")
     with pytest.raises(MissingFramework, match=r"pip install 'optconform\[torch\]'"):
         optconform.audit(ADAMW, framework="torch", traces=MIXED)
 

@@ -31,13 +31,13 @@ def test_the_plan_holds_the_rows_of_the_frameworks_asked_for():
 
 
 def test_what_is_not_installed_is_listed(monkeypatch):
-    monkeypatch.setattr("optconform.adapters.frameworks._is_findable", lambda name: name not in ("optax", "torch"))
+    monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: name not in ("optax", "torch"))
     installed, missing = split_by_installed(("numpy", "torch", "jax"))
     assert (installed, missing) == (["numpy"], ["torch", "jax"])
 
 
 def test_a_failure_does_not_stop_the_rest(monkeypatch, small_trace):
-    monkeypatch.setattr("optconform.adapters.frameworks._is_findable", lambda name: name != "torch")
+    monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: name != "torch")
     plan = [planned(ADAMW, framework="torch"), planned(ADAMW, "l2"), planned(SGDW)]
     report = CheckReport(tuple(run(plan, [small_trace])))
     assert [str(result.verdict) for result in report.results] == ["error", "decoupled", "decoupled"]

@@ -22,7 +22,7 @@ def run(capsys):
 
 @pytest.fixture
 def only_numpy(monkeypatch):
-    monkeypatch.setattr("optconform.adapters.frameworks._is_findable", lambda name: name == "numpy")
+    monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: name == "numpy")
 
 
 @pytest.fixture

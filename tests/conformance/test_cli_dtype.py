@@ -80,7 +80,7 @@ def test_check_shows_it_in_titles_caption_and_last_line(run):
 
 
 def test_check_without_targets_takes_it(run, monkeypatch):
-    monkeypatch.setattr("optconform.adapters.frameworks._is_findable", lambda name: name == "numpy")
+    monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: name == "numpy")
     _, out, _ = run("check", "--framework", "numpy", "--dtype", "float32", *TRACE, "--format", "json")
     results = json.loads(out)["results"]
     assert len(results) == 2

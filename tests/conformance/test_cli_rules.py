@@ -82,7 +82,7 @@ def test_every_code_can_fire():
 class TestDoctor:
     @pytest.fixture
     def only_numpy(self, monkeypatch):
-        monkeypatch.setattr("optconform.adapters.frameworks._is_findable", lambda name: name == "numpy")
+        monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: name == "numpy")
 
     def test_what_is_missing_comes_with_its_command(self, run, only_numpy):
         status, out, _ = run("doctor")
