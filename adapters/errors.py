@@ -24,6 +24,10 @@ class MissingDevice(RuntimeError):
     """The device asked for is not there."""
 
 
+class MissingExtra(RuntimeError):
+    """A package that a format of the results needs is not installed; the message says how to install it."""
+
+
 class BuildFailed(RuntimeError):
     """The target was found, but its constructor raised."""
 

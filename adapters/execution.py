@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from .errors import TargetError
+from .errors import MissingFramework, TargetError
 from .frameworks import framework_named, is_findable, not_installed
 from .protocol import Array, Gradients, Target, Trajectory
 from .text import describe_error
+
+MASTER_DTYPES: Mapping[str, str] = {"bfloat16": "float32", "float16": "float32"}
+"""dtype of a model and its gradients -> that of the master weights which an optimizer steps in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,8 @@ def load_runtime(name: str) -> Runtime:
         raise not_installed(framework, f"no module named {' or '.join(absent)}")
     try:
         module = importlib.import_module(f".{row.module}", __package__)
+    except MissingFramework:
+        raise
     except Exception as error:
         raise not_installed(framework, f"importing it raised {describe_error(error)}") from error
     return cast("Runtime", getattr(module, row.make)())

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from . import native_output
-from .errors import MissingFramework
 from .frameworks import FRAMEWORKS, prepare_environment
+from .keras_backend import import_keras
 
 BACKEND = "tensorflow"
 
 
-def _wrong_backend(found: str) -> MissingFramework:
-    return MissingFramework(
-        f"Keras runs on {found!r} in this process, but the {BACKEND} adapter needs the "
-        f"{BACKEND!r} backend. Set KERAS_BACKEND={BACKEND} before Keras is imported, or unset it."
-    )
-
-
-def _import_keras() -> tuple[Any, Any]:
+def _import_both() -> tuple[Any, Any]:
     """Import TensorFlow and Keras. Raises `MissingFramework` where Keras is set to another backend."""
     prepare_environment(FRAMEWORKS[BACKEND])
-    asked = os.environ["KERAS_BACKEND"]
-    if asked != BACKEND:
-        raise _wrong_backend(asked)
+    found = import_keras(BACKEND)
     with native_output.without_noise():
-        import keras
         import tensorflow
-    if keras.backend.backend() != BACKEND:  # imported earlier, under another setting
-        raise _wrong_backend(str(keras.backend.backend()))
-    return tensorflow, keras
+    return tensorflow, found
 
 
-tf, keras = _import_keras()
+tf, keras = _import_both()
 
 
 def is_variable(value: Any) -> bool:
@@ -46,3 +33,10 @@ def compiled_by_xla() -> bool:
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # no public name tells
 
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def deterministic_ops() -> bool:
+    """Return whether TensorFlow was told to compute the same bits in every run."""
+    from tensorflow.python.framework.config import is_op_determinism_enabled  # the public module only sets it
+
+    return bool(is_op_determinism_enabled())

@@ -12,14 +12,12 @@ import numpy as np
 from . import saved_attributes
 from .arrays import Piece, pack
 from .keras_import import is_variable, tf
+from .keras_slots import slots_of
 from .protocol import Array, SparseRows
 from .saved_attributes import SavedValues
 
 PATHS: Mapping[str, Mapping[str, Any] | None] = {"eager": None, "function": {}, "compiled": {"jit_compile": True}}
 """Path -> options of `tf.function`, None for no `tf.function` at all."""
-
-CANONICAL_STATE: Mapping[str, str] = {"velocities": "v", "velocity_hats": "v_max"}
-"""Attribute that lists one variable per parameter -> canonical slot; for `momentums` see `slots_of`."""
 
 _SCALARS = (bool, int, float, str, type(None))
 
@@ -44,8 +42,8 @@ class KerasList:
     ) -> None:
         self.optimizer = built
         self.variables = dict(variables)
-        self.traced = False
-        """Whether a `tf.function` was made of it, which keeps the plain numbers that it read."""
+        self.functions: list[tuple[Any, Any]] = []
+        """Every `tf.function` that was made of it, which keeps the plain numbers that it read, and its one trace."""
         self._shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         self._names_by_dtype = {
             dtype: [name for name in variables if dtypes[name] == dtype] for dtype in dict.fromkeys(dtypes.values())
@@ -142,10 +140,12 @@ class KerasList:
 
         if self._function_options is None:
             return apply
-        self.traced = True
         # Traced here, not at the first call: TensorFlow takes many patterns for a retracing mistake.
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
-        return tf.function(apply, **self._function_options).get_concrete_function(*specs)  # type: ignore[no-any-return]
+        function = tf.function(apply, **self._function_options)
+        traced = function.get_concrete_function(*specs)
+        self.functions.append((function, traced))
+        return traced  # type: ignore[no-any-return]
 
     def _state_variables(self) -> list[Any]:
         """Return every variable of the optimizer but the learning rate and the decay, each once.
@@ -162,39 +162,6 @@ class KerasList:
 
     def _plain_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self.optimizer).items() if isinstance(value, _SCALARS)}
-
-
-def slots_of(optimizer: Any, variables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return every attribute that lists one variable per parameter: slot -> name -> variable.
-
-    `variables` are those that the optimizer was built with, in that order. `momentums` is `m` beside `velocities`, as
-    in Adam. Alone it keeps its name: Keras's SGD holds the buffer with its sign turned, mu * buffer - lr * g, where
-    the canonical `momentum` is mu * buffer + lr * g.
-    """
-    lists = {name.strip("_"): value for name, value in vars(optimizer).items() if _is_slot(value, optimizer, variables)}
-    canonical = {**CANONICAL_STATE, **({"momentums": "m"} if "velocities" in lists else {})}
-    return {
-        canonical.get(attribute, attribute): {
-            name: variable for name, variable in zip(variables, value, strict=True) if variable is not None
-        }
-        for attribute, value in lists.items()
-    }
-
-
-def _is_slot(value: Any, optimizer: Any, variables: Mapping[str, Any]) -> bool:
-    """Return whether `value` lists one variable of each parameter's shape, none of them a parameter."""
-    if not isinstance(value, list | tuple) or len(value) != len(variables) or not value:
-        return False
-    parameters = {id(variable) for variable in variables.values()}
-    return (
-        any(item is not None for item in value)
-        and all(
-            item is None
-            or (is_variable(item) and tuple(item.shape) == tuple(parameter.shape) and id(item) not in parameters)
-            for item, parameter in zip(value, variables.values(), strict=True)
-        )
-        and value is not getattr(optimizer, "_variables", None)
-    )
 
 
 def value_of(variable: Any) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .keras_import import is_variable, keras, tf
-from .keras_list import excluded_by, slots_of, value_of
+from .keras_list import excluded_by, value_of
+from .keras_slots import slots_of
 from .options import held_values
 from .protocol import Array, Target
 from .recording import GroupValues, Sink, plain_values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +12,11 @@ from .arrays import checked, chosen
 from .devices import resolve_device
 from .errors import BuildFailed, NotSupported, StepFailed, UnknownOption, foreign_code
 from .keras_casts import casts_of
+from .keras_construct import arguments_of, constructed, variable_names
 from .keras_import import BACKEND, is_variable, keras, tf
 from .keras_list import PATHS, KerasList, ListSnapshot, excluded_by, value_of
-from .layouts import accumulation_options, copies_in, dtypes_of, lists_of
-from .options import constructor_arguments, held_values, names_in_order, names_of, own_name, without_unaccepted_lr
+from .layouts import copies_in, dtypes_of, lists_of
+from .options import held_values, names_in_order, names_of, own_name
 from .protocol import PLAIN, Array, Gradients, Layout, MissingGradient, Target
 from .text import escape_control
 
@@ -64,15 +64,15 @@ class KerasAdapter:
         )
         if path not in (None, *PATHS):
             raise UnknownOption(f"tensorflow has no path {path!r}; expected one of {', '.join(PATHS)}.")
-        arguments = _arguments(target, hyperparameters, layout)
+        arguments = arguments_of(target, hyperparameters, layout)
         dtypes = dtypes_of(layout, parameters, dtype)
         copies = copies_in(parameters, dtypes)
-        names = _variable_names(copies)
+        names = variable_names(copies)
         spec = escape_control(target.spec)
         lists = []
         for group in lists_of(layout, copies):
             with tf.device(place):
-                built = _constructed(target, arguments)
+                built = constructed(target, arguments)
                 with foreign_code(BuildFailed, f"{spec}: creating its parameters"):
                     variables = {
                         name: keras.Variable(copies[name], dtype=dtypes[name], name=names[name]) for name in group
@@ -118,19 +118,21 @@ class KerasOptimizer:
         # Keras casts beta and the iteration to the variables' dtype before it takes the power.
         self.scalars_in = dtype if dtype in ("float16", "bfloat16") else None
         self.excluded = frozenset[str]().union(*(excluded_by(one.optimizer, one.variables) for one in lists))
-        self._lists = tuple(lists)
+        self.lists = tuple(lists)
+        """The lists, for what executes a whole course of steps and observes how."""
         variables = {name: variable for one in lists for name, variable in one.variables.items()}
         self._variables = {name: variables[name] for name in names}
         self._shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         self._spec = escape_control(target.spec)
-        self._device = device
+        self.device = device
+        """Where parameters and state live: `cpu` or `gpu:N`."""
         self._decay_names = names_in_order(target, "weight_decay")
         self._asked_decay = arguments.get(own_name(target, "weight_decay") or "")
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update, or one micro-step. Raises `StepFailed` where it raises."""
         found = checked(gradients, self._shapes)
-        for one in self._lists:
+        for one in self.lists:
             own = {name: found[name] for name in one.variables if name in found}
             if own:
                 with self._reporting("apply()"):
@@ -146,7 +148,7 @@ class KerasOptimizer:
         Raises `NotSupported` where the optimizer has no such attribute or keeps the decay elsewhere, and where it is
         a plain number that a `tf.function` took over when it was traced: the change would reach no step.
         """
-        for one in self._lists:
+        for one in self.lists:
             name = next((name for name in self._decay_names if hasattr(one.optimizer, name)), None)
             if name is None:
                 raise NotSupported(
@@ -158,7 +160,7 @@ class KerasOptimizer:
                     f"{self._spec} was given weight decay {self._asked_decay!r}, but its attribute {name} holds None: "
                     "it keeps the value elsewhere."
                 )
-            if one.traced and not is_variable(holder):
+            if one.functions and not is_variable(holder):
                 raise NotSupported(
                     f"{self._spec} holds {name} as a plain number, which tf.function took over when it traced the "
                     "step. Use the path eager, or hold it in a keras.Variable."
@@ -172,12 +174,12 @@ class KerasOptimizer:
     def save(self) -> tuple[dict[str, Array], ...]:
         """Return what `save_own_variables` of every list's optimizer stores: what Keras writes to a file."""
         with self._reporting("save_own_variables()"):
-            return tuple(one.save() for one in self._lists)
+            return tuple(one.save() for one in self.lists)
 
     def load(self, saved: Sequence[Mapping[str, Array]]) -> None:
         """Give every list's optimizer its store. Raises `StepFailed` where `load_own_variables` raises or skips it."""
         with self._reporting("load_own_variables()"):
-            for one, store in zip(self._lists, saved, strict=True):
+            for one, store in zip(self.lists, saved, strict=True):
                 one.load(store)
 
     def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
@@ -187,7 +189,7 @@ class KerasOptimizer:
     def read_state(self) -> dict[str, dict[str, Array]]:
         """Return copies of every attribute that lists one variable per parameter: slot -> name -> array."""
         slots: dict[str, dict[str, Array]] = {}
-        for one in self._lists:
+        for one in self.lists:
             for slot, arrays in one.read_state().items():
                 slots.setdefault(slot, {}).update(arrays)
         return slots
@@ -195,42 +197,19 @@ class KerasOptimizer:
     def snapshot(self) -> tuple[ListSnapshot, ...]:
         """Return the values of all variables but the learning rate, and of plain attributes that changed."""
         with self._reporting("reading its variables"):
-            return tuple(one.snapshot() for one in self._lists)
+            return tuple(one.snapshot() for one in self.lists)
 
     def restore(self, snapshot: Sequence[ListSnapshot]) -> None:
         """Return to a snapshot of this instance, or of one built with other hyperparameters over the same lists."""
         with self._reporting("assigning its variables"):
-            for one, saved in zip(self._lists, snapshot, strict=True):
+            for one, saved in zip(self.lists, snapshot, strict=True):
                 one.restore(saved)
 
     @contextmanager
     def _reporting(self, doing: str) -> Iterator[None]:
         """Work on the optimizer's device and raise `StepFailed` for whatever the optimizer raises."""
-        with tf.device(self._device), foreign_code(StepFailed, f"{self._spec}: {doing}"):
+        with tf.device(self.device), foreign_code(StepFailed, f"{self._spec}: {doing}"):
             yield
-
-
-def _arguments(target: Target, hyperparameters: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return the constructor's keyword arguments. Raises `NotSupported` where the target cannot accumulate."""
-    wanted = {**without_unaccepted_lr(target, hyperparameters), **accumulation_options(target, layout)}
-    arguments = constructor_arguments(target, wanted)
-    lr_option = own_name(target, "lr")
-    if lr_option in arguments and isinstance(arguments[lr_option], int):
-        arguments[lr_option] = float(arguments[lr_option])  # Keras refuses an int
-    return arguments
-
-
-def _constructed(target: Target, arguments: Mapping[str, Any]) -> Any:
-    """Return what the target's constructor returns. Raises `BuildFailed` where that is no optimizer."""
-    spec = escape_control(target.spec)
-    with foreign_code(BuildFailed, f"{spec}: the constructor"):
-        built = target.attribute(**arguments)
-    if not all(callable(getattr(built, name, None)) for name in ("build", "apply")):
-        raise BuildFailed(
-            f"{spec} returned {escape_control(type(built).__name__)}, which has no build and apply; "
-            "a Keras target returns an optimizer."
-        )
-    return built
 
 
 def _exclude(spec: str, built: Any, variables: Mapping[str, Any], undecayed: frozenset[str]) -> None:
@@ -250,8 +229,3 @@ def _exclude(spec: str, built: Any, variables: Mapping[str, Any], undecayed: fro
 def _plain(value: Any) -> Any:
     """Return a scalar variable or tensor as the number it holds, all else as it is."""
     return value.numpy().item() if (is_variable(value) or tf.is_tensor(value)) and tuple(value.shape) == () else value
-
-
-def _variable_names(names: Iterable[str]) -> dict[str, str]:
-    """Return a name that Keras and TensorFlow take for every parameter, the number making it unique."""
-    return {name: f"{re.sub('[^A-Za-z0-9_]', '_', name)}__{number}" for number, name in enumerate(names)}

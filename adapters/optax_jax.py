@@ -16,7 +16,7 @@ from .arrays import chosen, host_dtype, present
 from .devices import resolve_device
 from .errors import BuildFailed, NotReplayable, NotSupported, StepFailed, UnknownOption, foreign_code
 from .jax_control_flow import has_control_flow
-from .jax_scope import Scope, devices_of
+from .jax_scope import Scope, device_called, present_devices
 from .layouts import copies_in, dtypes_of, lists_of
 from .optax_build import accumulated, by_list, required_arguments, with_mask
 from .optax_state import OptaxSnapshot, SavedState, is_injected, loaded, merged, saved, slots_of
@@ -47,8 +47,7 @@ class OptaxAdapter:
 
     def devices(self) -> tuple[str, ...]:
         """Return `cpu`, unless JAX_PLATFORMS leaves it out, and one `gpu:N` for every GPU."""
-        cpu = ("cpu",) if devices_of("cpu") else ()
-        return (*cpu, *(f"gpu:{index}" for index in range(len(devices_of("gpu")))))
+        return present_devices()
 
     def build(
         self,
@@ -90,8 +89,7 @@ class OptaxAdapter:
         held = held_values(target, arguments)
         dtypes = dtypes_of(layout, parameters, dtype)
         double = "float64" in dtypes.values()
-        kind, _, index = place.partition(":")
-        scope = Scope(devices_of(kind)[int(index or 0)], double=double)
+        scope = Scope(device_called(place), double=double)
         placed = scope.put(copies_in(parameters, dtypes))
         hint = f" ({lr_option} was a schedule, a callable of the step count, as Optax allows)"
 
@@ -155,9 +153,10 @@ class OptaxOptimizer:
         self, target: Target, bound: _Bound, parameters: Mapping[str, Any], state: Any, *, compiled: bool
     ) -> None:
         self.transformation = bound.transformation
-        """The gradient transformation itself, for checks that need the framework's own interface."""
+        """The gradient transformation itself, for what needs the framework's own interface, or stands in for it."""
         self.held = dict(bound.held)
         self.excluded = bound.excluded
+        self.scope = bound.scope
         self._spec = escape_control(target.spec)
         self._bound = bound
         self._parameters: dict[str, Any] = dict(parameters)
@@ -165,30 +164,44 @@ class OptaxOptimizer:
         self._shapes = {name: tuple(value.shape) for name, value in parameters.items()}
         self._decay_names = names_of(target, "weight_decay")
         self._not_restored = names_of(target, "lr", "weight_decay")
-        self._advance: Callable[..., Any] = jax.jit(self._update) if compiled else self._op_by_op
+        self.advance: Callable[..., Any] = jax.jit(self.update) if compiled else self._op_by_op
+        """How `apply` executes `update`; whatever takes and returns the same may be put here."""
 
     def step(self, gradients: Gradients, lr: float) -> None:
-        """Apply one update, or one micro-step, and wait for it.
+        """Apply one update, or one micro-step, and wait for it. Raises as `rounded` and `apply` do."""
+        # A Python float is weakly typed inside jit as outside: it takes the dtype of what it scales.
+        self.apply(self.scope.put(self.rounded(gradients, self._bound.dtypes)), float(lr))
 
-        Raises `NotReplayable` where the update needs more than gradients, `NotSupported` for a sparse gradient,
-        which JAX has no optimizers for, and `StepFailed` where it raises.
+    def rounded(self, gradients: Gradients, dtypes: Mapping[str, str]) -> dict[str, Array]:
+        """Return copies of the gradients, each in its parameter's entry of `dtypes`, zeros for those missing.
+
+        Raises `NotSupported` for a sparse gradient, which JAX has no optimizers for.
+        """
+        found = copies_in(present(gradients, self._shapes), dtypes)
+        return {
+            name: found[name] if name in found else np.zeros(shape, host_dtype(dtypes[name]))
+            for name, shape in self._shapes.items()
+        }
+
+    def apply(self, gradients: Any, lr: Any) -> None:
+        """Hand gradients that are on the device to `advance`, and wait for it.
+
+        Raises `NotReplayable` where the update needs more than gradients, `StepFailed` where it raises.
         """
         if self._bound.required:
             raise NotReplayable(
                 f"{self._spec}: update() needs {', '.join(self._bound.required)}; "
                 "recorded gradients alone cannot drive it."
             )
-        dtypes = self._bound.dtypes
-        found = copies_in(present(gradients, self._shapes), dtypes)
-        every = {
-            name: found[name] if name in found else np.zeros(shape, host_dtype(dtypes[name]))
-            for name, shape in self._shapes.items()
-        }
-        placed = self._bound.scope.put(every)
         with self._reporting("update()"):
-            # A Python float is weakly typed inside jit as outside: it takes the dtype of what it scales.
-            stepped = self._advance(self._parameters, self._state, placed, float(lr))
+            stepped = self.advance(self._parameters, self._state, gradients, lr)
             self._parameters, self._state = jax.block_until_ready(stepped)
+
+    def update(self, parameters: Any, state: Any, gradients: Any, lr: Any) -> tuple[Any, Any]:
+        """Return parameters and state after one step from those given: a pure function, for `jax.jit` and the like."""
+        with self._bound.rate.set_to(lr):
+            updates, new_state = self.transformation.update(gradients, state, parameters)
+            return optax.apply_updates(parameters, updates), new_state
 
     def gradients_left(self) -> dict[str, Array]:
         """Raise `NotSupported`: a step gets JAX arrays, which nothing can change."""
@@ -220,7 +233,7 @@ class OptaxOptimizer:
     def load(self, state: SavedState) -> None:
         """Take over saved leaves. Raises `StepFailed` where structure, shapes or dtypes are not this state's."""
         with self._reporting("loading its state"):
-            self._state = loaded(state, self._state, self._bound.scope)
+            self._state = loaded(state, self._state, self.scope)
 
     def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
         """Return copies of the parameters (all, or those named)."""
@@ -249,18 +262,13 @@ class OptaxOptimizer:
     @contextmanager
     def _reporting(self, doing: str) -> Iterator[None]:
         """Work on the optimizer's device and raise `StepFailed` for whatever the optimizer raises."""
-        with self._bound.scope.entered(), foreign_code(StepFailed, f"{self._spec}: {doing}"):
+        with self.scope.entered(), foreign_code(StepFailed, f"{self._spec}: {doing}"):
             yield
 
     def _op_by_op(self, *arguments: Any) -> Any:
-        """Return what `_update` does, with loops and branches run in Python."""
+        """Return what `update` does, with loops and branches run in Python."""
         with jax.disable_jit() if self._bound.in_python else nullcontext():
-            return self._update(*arguments)
-
-    def _update(self, parameters: Any, state: Any, gradients: Any, lr: Any) -> tuple[Any, Any]:
-        with self._bound.rate.set_to(lr):
-            updates, new_state = self.transformation.update(gradients, state, parameters)
-            return optax.apply_updates(parameters, updates), new_state
+            return self.update(*arguments)
 
 
 class _LearningRate:

@@ -35,6 +35,11 @@ class TorchAdapter:
         """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
         return ("cpu", *(f"gpu:{index}" for index in range(torch.cuda.device_count())))
 
+    def place(self, device: str) -> str:
+        """Return torch's own name for `device`: `cpu`, `cuda:0`, ... Raises `MissingDevice`."""
+        remedy = "Install a CUDA build of torch and check torch.cuda.is_available()."
+        return resolve_device(device, self.devices(), self.framework, remedy).replace("gpu", "cuda")
+
     def build(
         self,
         target: Target,
@@ -53,9 +58,7 @@ class TorchAdapter:
 
         Raises `UnknownOption`, `MissingDevice`, `BuildFailed`, `PathNotTaken` and `NotSupported`.
         """
-        place = resolve_device(
-            device, self.devices(), self.framework, "Install a CUDA build of torch and check torch.cuda.is_available()."
-        ).replace("gpu", "cuda")
+        place = self.place(device)
         way = path_named(path)
         parts = parts_of(layout, parameters)
         precision = Precision(dtype, dtypes_of(layout, parameters, dtype))

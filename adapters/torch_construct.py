@@ -13,7 +13,7 @@ from .options import lacking_hint, names_of
 from .protocol import Target
 from .recipes import first_argument, recipe_of
 from .text import escape_control
-from .torch_groups import decay_key_of, groups_of, handed_over, require_groups
+from .torch_groups import decay_key_of, entries_of, handed_over, require_groups
 from .torch_optimizer import needs_closure
 from .torch_paths import not_taken, path_named
 
@@ -72,10 +72,8 @@ def require_path(
     except BuildFailed as refused:
         construct(target, _spares(tensors), plain)
         raise not_taken(target, path, str(refused)) from refused
-    lr_names = names_of(target, "lr")
-    rates = [group[name] for group in groups_of(built) for name in lr_names if name in group]
-    if way.tensor_lr and not any(isinstance(rate, torch.Tensor) for rate in rates):
-        raise not_taken(target, path, "it turns a learning rate given as a tensor into a number")
+    if way.tensor_lr:
+        require_tensor_lr(target, path, built)
     if way.tried and not needs_closure(built):
         for spare in spares:
             spare.grad = torch.zeros_like(spare)
@@ -84,6 +82,12 @@ def require_path(
                 built.step()
         except StepFailed as refused:
             raise not_taken(target, path, str(refused)) from refused
+
+
+def require_tensor_lr(target: Target, path: str | None, built: Any) -> None:
+    """Raise `PathNotTaken` unless `built` still holds as a tensor the learning rate that it was given as one."""
+    if not any(isinstance(rate, torch.Tensor) for rate in entries_of(built, names_of(target, "lr"))):
+        raise not_taken(target, path, "it turns a learning rate given as a tensor into a number")
 
 
 def _spares(tensors: Mapping[str, Any]) -> list[Any]:

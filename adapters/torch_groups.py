@@ -23,6 +23,11 @@ def groups_of(optimizer: Any) -> list[Group]:
     return list(groups) if groups is not None else [vars(optimizer)]
 
 
+def entries_of(optimizer: Any, names: Collection[str]) -> list[Any]:
+    """Return what the groups hold under any of `names`."""
+    return [group[name] for group in groups_of(optimizer) for name in names if name in group]
+
+
 def handed_over(parts: Sequence[Part], tensors: Mapping[str, Any], decay_key: str | None) -> list[Any]:
     """Return what the constructor takes first: a list of tensors, or of groups where there is more than one part.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from .errors import NotReplayable, NotSupported, StepFailed, foreign_code
 from .options import canonical_values, held_values, names_in_order, names_of
 from .protocol import Array, Cast, Gradients, MissingGradient, SparseRows, Target
 from .text import escape_control
-from .torch_groups import decay_of, excluded_parameters, groups_of, set_entry
+from .torch_groups import decay_of, entries_of, excluded_parameters, groups_of, set_entry
 from .torch_paths import Path
 from .torch_state import Snapshots, TorchSnapshot, load_state, save_state
 from .torch_tensors import plain_value, state_array, to_array, to_sparse, to_tensor, without_sparse_notice
@@ -80,7 +80,8 @@ class TorchOptimizer:
         self._needs_closure = needs_closure(built)
         self._snapshots = Snapshots(built, self._tensors, self._lr_names.union(self._decay_names))
         self._fed: dict[str, Any] = {}
-        self._compiled = torch.compile(built.step) if way.compiled else None
+        self.apply: Callable[[], Any] = torch.compile(built.step) if way.compiled else lambda: self.optimizer.step()
+        """Applies one update once gradients and learning rate are set; an execution may put its own in its place."""
         self.excluded = excluded_parameters(target, built, self._tensors)
         self._spared = {id(self._tensors[name]) for name in self.excluded}
         self.held = self._read_held(target, arguments)
@@ -89,6 +90,11 @@ class TorchOptimizer:
         wide = precision.working in _SIXTEEN_BIT and self.held.get("fused") is True
         self.computes_in = "float32" if wide else None
         self.scalars_in = "float32" if isinstance(built, _FLOAT32_SCALARS) else way.scalars_in
+
+    @property
+    def tensors(self) -> Mapping[str, Any]:
+        """The parameters themselves, by name."""
+        return self._tensors
 
     def step(self, gradients: Gradients, lr: float) -> None:
         """Apply one update. A parameter without a gradient gets `grad = None`, sparse rows a sparse COO tensor.
@@ -107,7 +113,7 @@ class TorchOptimizer:
             for group in groups_of(self.optimizer):
                 for name in [name for name in self._lr_names if name in group] or ["lr"]:
                     set_entry(group, name, lr)
-            (self._compiled or self.optimizer.step)()
+            self.apply()
 
     def gradients_left(self) -> dict[str, Array]:
         """Return copies of `Parameter.grad` after the last step; of what was given where the step took it away."""
@@ -191,6 +197,8 @@ class TorchOptimizer:
         try:
             yield
         except StepFailed as failed:
+            if isinstance(failed.__cause__, NotSupported):  # said by what an execution put in the place of `apply`
+                raise failed.__cause__ from None
             if sparse:
                 raise NotSupported(f"a sparse gradient is more than the target takes: {failed}") from failed.__cause__
             if type(failed.__cause__).__module__.startswith(_COMPILERS):
@@ -208,7 +216,7 @@ class TorchOptimizer:
 
     def _read_casts(self) -> tuple[Cast, ...]:
         """Return the rounding of the learning rate of every step, where it is held as a tensor of another dtype."""
-        rates = (group.get(name) for group in groups_of(self.optimizer) for name in self._lr_names)
+        rates = entries_of(self.optimizer, self._lr_names)
         dtypes = {str(rate.dtype).removeprefix("torch.") for rate in rates if isinstance(rate, torch.Tensor)}
         rounded = (dtypes & HOST_DTYPES.keys()) - {"float64", self._precision.working}
         return tuple(Cast("lr", dtype) for dtype in sorted(rounded))

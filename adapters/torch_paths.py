@@ -69,7 +69,7 @@ def path_options(target: Target, path: str | None, hyperparameters: Mapping[str,
         raise not_taken(target, path, f"there is no option {lacking!r}")
     options = {name: value for name, value in way.options.items() if value or accepts(target, name)}
     if way.tensor_lr:
-        options[_given_as(target, hyperparameters)] = _tensor_lr(target, path, hyperparameters, dtype)
+        options |= tensor_lr(target, path, hyperparameters, dtype)
     return options
 
 
@@ -84,13 +84,21 @@ def _given_as(target: Target, hyperparameters: Mapping[str, Any]) -> str:
     return own if own in hyperparameters and own is not None else "lr"
 
 
-def _tensor_lr(target: Target, path: str | None, hyperparameters: Mapping[str, Any], dtype: str) -> Any:
+def tensor_lr(
+    target: Target, path: str | None, hyperparameters: Mapping[str, Any], dtype: str, place: str = "cpu"
+) -> dict[str, Any]:
+    """Return the option for the learning rate, under the name that `hyperparameters` use, as a 0-d tensor on `place`.
+
+    Raises `PathNotTaken` where the target has no such option, or holds no number in it.
+    """
     if not accepts(target, "lr"):
         raise not_taken(target, path, "there is no option for the learning rate")
-    lr = hyperparameters.get(_given_as(target, hyperparameters), default_of(target, "lr"))
+    name = _given_as(target, hyperparameters)
+    lr = hyperparameters.get(name, default_of(target, "lr"))
     if isinstance(lr, torch.Tensor):
-        return lr
+        return {name: lr.to(place)}
     if isinstance(lr, bool) or not isinstance(lr, int | float):
         raise not_taken(target, path, f"lr is {escape_control(repr(lr))}, but should be a number; set one")
     # Of the parameters' precision, but no less than float32, as a user's torch.tensor(1e-3) is.
-    return torch.tensor(float(lr), dtype=torch.float64 if dtype == "float64" else torch.float32)
+    precision = torch.float64 if dtype == "float64" else torch.float32
+    return {name: torch.tensor(float(lr), dtype=precision, device=place)}

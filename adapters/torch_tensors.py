@@ -39,12 +39,13 @@ def to_sparse(rows: SparseRows, dtype: str) -> Any:
     """Return a sparse COO tensor of `dtype` with one sparse dimension, as an embedding's backward pass makes them."""
     values = to_tensor(np.array(rows.values, dtype=host_dtype(dtype), order="C"))
     indices = torch.from_numpy(np.array(rows.indices, dtype=np.int64)).unsqueeze(0)
-    return torch.sparse_coo_tensor(indices, values, rows.shape, check_invariants=True)
+    with without_sparse_notice():  # which torch 2.11 gives although the checks are asked for
+        return torch.sparse_coo_tensor(indices, values, rows.shape, check_invariants=True)
 
 
 @contextmanager
 def without_sparse_notice() -> Iterator[None]:
-    """Leave out the notice that torch gives once where its own optimizers make a sparse tensor in a step."""
+    """Leave out the notice that torch gives once where a sparse tensor is made, in its own optimizers too."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled", UserWarning)
         yield

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from optconform.adapters.execution import Feed, load_runtime
+from optconform.adapters.targets import load_target, target_from_object
+
 PARAMETERS = {
     "w": np.array([[0.5, -1.25, 2.0], [3.0, -0.75, 0.125]]),
     "b": np.array([1.0, -2.0]),
@@ -26,6 +29,29 @@ def gradients():
         }
         for _ in range(6)
     ]
+
+
+@pytest.fixture
+def feeds(gradients):
+    """The same six steps, with learning rates."""
+    rates = (0.05, 0.02, 0.04, 0.01, 0.03, 0.015)
+    return tuple(Feed(step, lr) for step, lr in zip(gradients, rates, strict=True))
+
+
+@pytest.fixture
+def run_torch(parameters, feeds):
+    """Execute every step, or those given, with PyTorch on the CPU, and return what was executed."""
+
+    def run(target, execution, dtype="float32", given=None):
+        found = load_target(target) if isinstance(target, str) else target_from_object(target)
+        steps = feeds if given is None else given
+        row = load_runtime("torch").executions[execution]
+        executed = row.open(found, {"lr": 0.05}, parameters, steps, dtype=dtype, device="cpu")
+        for feed in steps:
+            executed.step(feed.gradients, feed.lr)
+        return executed
+
+    return run
 
 
 @pytest.fixture

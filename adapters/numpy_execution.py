@@ -1,0 +1,95 @@
+"""NumPy as the gate runs it: one way, one device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrays import host_dtype
+from .execution import Executed, Execution, Feed, Proof
+from .numpy_array import NumPyAdapter, NumPyOptimizer
+from .processor import describe_processor
+from .protocol import Array, Gradients, Target
+
+
+class NumPyRuntime:
+    """NumPy in one process."""
+
+    def __init__(self) -> None:
+        self.executions: Mapping[str, Execution] = {row.name: row for row in EXECUTIONS}
+        self._adapter = NumPyAdapter()
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of NumPy."""
+        return self._adapter.versions()
+
+    def devices(self) -> tuple[str, ...]:
+        """Return `cpu`, the only one."""
+        return self._adapter.devices()
+
+    def describe(self, device: str) -> dict[str, str]:
+        """Return what is known of the processor."""
+        return describe_processor()
+
+    def flags(self) -> dict[str, str]:
+        """Return what chooses among NumPy's kernels: the vector extensions found, and those that were disabled."""
+        extensions: Mapping[str, Any] = np.show_config(mode="dicts").get("SIMD Extensions", {})
+        return {
+            "simd": " ".join(extensions.get("found", ())),
+            "NPY_DISABLE_CPU_FEATURES": os.environ.get("NPY_DISABLE_CPU_FEATURES", ""),
+        }
+
+
+class NumPyExecuted:
+    """A NumPy optimizer on its way."""
+
+    def __init__(self, optimizer: NumPyOptimizer, dtype: str) -> None:
+        self.held = optimizer.held
+        self.casts = optimizer.casts
+        self.missing_gradient = optimizer.missing_gradient
+        self.computes_in = optimizer.computes_in
+        self.scalars_in = optimizer.scalars_in
+        self._optimizer = optimizer
+        self._dtype = host_dtype(dtype)
+        self._steps = 0
+
+    def step(self, gradients: Gradients, lr: float) -> None:
+        """Apply one update. Raises as `NumPyOptimizer.step` does."""
+        self._optimizer.step(gradients, lr)
+        self._steps += 1
+
+    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
+        """Return copies of the parameters, all or those named."""
+        return self._optimizer.read_parameters(names)
+
+    def read_state(self) -> dict[str, dict[str, Array]]:
+        """Return copies of the state: slot -> parameter name -> array."""
+        return self._optimizer.read_state()
+
+    def proof(self) -> Proof:
+        """Return that steps were taken, and that the parameters are arrays of the dtype asked for, on the host."""
+        found = self._optimizer.read_parameters().values()
+        dtypes = sorted({array.dtype.name for array in found})
+        return Proof(
+            on_path=self._steps > 0,
+            on_device=all(isinstance(array, np.ndarray) and array.dtype == self._dtype for array in found),
+            observed=f"{self._steps} updates by NumPy; {len(found)} parameters in {', '.join(dtypes)} on the host",
+        )
+
+
+def _open(
+    target: Target,
+    hyperparameters: Mapping[str, Any],
+    parameters: Mapping[str, Array],
+    feeds: Sequence[Feed],
+    *,
+    dtype: str,
+    device: str,
+) -> Executed:
+    return NumPyExecuted(NumPyAdapter().build(target, hyperparameters, parameters, dtype=dtype, device=device), dtype)
+
+
+EXECUTIONS = (Execution("default", _open, devices=("cpu",)),)

@@ -1,0 +1,264 @@
+"""PyTorch as the gate runs it: every way in which its optimizers apply an update, each with proof of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from .arrays import host_copies
+from .execution import MASTER_DTYPES, Executed, Execution, Feed, Proof
+from .options import accepts, names_of
+from .protocol import Array, Gradients, SparseRows, Target
+from .pytorch import TorchAdapter
+from .torch_compiled import CompileWatch
+from .torch_construct import require_tensor_lr
+from .torch_cuda_graph import GraphWatch
+from .torch_devices import Location, describe_device, flags
+from .torch_masters import MasterWatch
+from .torch_optimizer import TorchOptimizer
+from .torch_paths import not_taken, tensor_lr
+from .torch_proofs import (
+    OperatorWatch,
+    RateWatch,
+    Unwatched,
+    Watch,
+    waits_for_nothing,
+    written_by_foreach,
+    written_by_fused,
+    written_by_loop,
+)
+from .torch_scaling import ScaledWatch, scale_for
+
+
+class TorchRuntime:
+    """PyTorch in one process."""
+
+    def __init__(self) -> None:
+        self.executions: Mapping[str, Execution] = {row.name: row for row in EXECUTIONS}
+        self._adapter = TorchAdapter()
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of torch and NumPy."""
+        return self._adapter.versions()
+
+    def devices(self) -> tuple[str, ...]:
+        """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
+        return self._adapter.devices()
+
+    def describe(self, device: str) -> dict[str, str]:
+        """Return what is known of a device."""
+        return describe_device(device)
+
+    def flags(self) -> dict[str, str]:
+        """Return the settings that change bits, as they are now."""
+        return flags()
+
+
+class TorchExecuted:
+    """A PyTorch optimizer on its way, watched in every step."""
+
+    def __init__(self, optimizer: TorchOptimizer, watch: Watch, place: str, gradient_dtype: str | None = None) -> None:
+        self.held = optimizer.held
+        self.casts = optimizer.casts
+        self.missing_gradient = optimizer.missing_gradient
+        self.computes_in = optimizer.computes_in
+        self.scalars_in = optimizer.scalars_in
+        self._optimizer = optimizer
+        self._watch = watch
+        self._location = Location(optimizer, place)
+        self._gradient_dtype = gradient_dtype
+        optimizer.apply = partial(watch, optimizer.apply)
+
+    def step(self, gradients: Gradients, lr: float) -> None:
+        """Apply one update. Raises as `TorchOptimizer.step` does."""
+        given = gradients if self._gradient_dtype is None else _rounded(gradients, self._gradient_dtype)
+        with _without_capture_notice():
+            self._optimizer.step(given, lr)
+        self._location.look()
+
+    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
+        """Return copies of the parameters that the optimizer steps, all or those named."""
+        return self._optimizer.read_parameters(names)
+
+    def read_state(self) -> dict[str, dict[str, Array]]:
+        """Return copies of the state: slot -> parameter name -> array."""
+        return self._optimizer.read_state()
+
+    def proof(self) -> Proof:
+        """Return what the steps so far have shown."""
+        on_path, path = self._watch.verdict()
+        on_device, place = self._location.verdict()
+        return Proof(on_path, on_device, f"{path}; {place}")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an execution was opened with, and what came of it."""
+
+    target: Target
+    optimizer: TorchOptimizer
+    feeds: Sequence[Feed]
+    dtype: str
+    place: str
+
+
+WatchOf = Callable[[Opening], Watch]
+
+
+def _open(
+    target: Target,
+    hyperparameters: Mapping[str, Any],
+    parameters: Mapping[str, Array],
+    feeds: Sequence[Feed],
+    *,
+    dtype: str,
+    device: str,
+    path: str | None,
+    watch: WatchOf,
+    needs: tuple[str, ...] = (),
+) -> Executed:
+    """Build `target` on one of the adapter's paths, watched; it must have one of the options in `needs`."""
+    if needs and not any(accepts(target, name) for name in needs):
+        raise not_taken(target, path, f"there is no option {' or '.join(map(repr, needs))} that could be turned off")
+    adapter = TorchAdapter()
+    place = adapter.place(device)
+    with _without_capture_notice():
+        optimizer = adapter.build(target, hyperparameters, parameters, dtype=dtype, device=device, path=path)
+    return TorchExecuted(optimizer, watch(Opening(target, optimizer, feeds, dtype, place)), place)
+
+
+def _open_scaled(
+    target: Target,
+    hyperparameters: Mapping[str, Any],
+    parameters: Mapping[str, Array],
+    feeds: Sequence[Feed],
+    *,
+    dtype: str,
+    device: str,
+    path: str | None,
+) -> Executed:
+    """Build `target` to be stepped by a GradScaler: on its default path, or on the fused one."""
+    name = "grad-scaler" if path is None else "grad-scaler-fused"
+    adapter = TorchAdapter()
+    place = adapter.place(device)
+    optimizer = adapter.build(target, hyperparameters, parameters, dtype=dtype, device=device, path=path)
+    built = optimizer.optimizer
+    if not hasattr(built, "param_groups"):
+        raise not_taken(target, name, "GradScaler reads param_groups, and there are none")
+    if dtype == "float16" and not getattr(built, "_step_supports_amp_scaling", False):
+        raise not_taken(target, name, "GradScaler leaves float16 gradients to optimizers that unscale them themselves")
+    watch = ScaledWatch(optimizer, scale_for(feeds, dtype), len(feeds), place.partition(":")[0], fused=path is not None)
+    return TorchExecuted(optimizer, watch, place)
+
+
+def _open_masters(
+    target: Target,
+    hyperparameters: Mapping[str, Any],
+    parameters: Mapping[str, Array],
+    feeds: Sequence[Feed],
+    *,
+    dtype: str,
+    device: str,
+) -> Executed:
+    """Build `target` over float32 masters, which begin as the parameters of a model of 16 bits."""
+    if dtype not in MASTER_DTYPES:
+        widths = " or ".join(MASTER_DTYPES)
+        raise not_taken(target, "master-weights", f"a model in {dtype} has no wider masters; use {widths}")
+    master = MASTER_DTYPES[dtype]
+    adapter = TorchAdapter()
+    masters = host_copies(parameters, dtype)
+    optimizer = adapter.build(target, hyperparameters, masters, dtype=master, device=device)
+    return TorchExecuted(optimizer, MasterWatch(optimizer, dtype, master), adapter.place(device), gradient_dtype=dtype)
+
+
+def _open_captured(
+    target: Target,
+    hyperparameters: Mapping[str, Any],
+    parameters: Mapping[str, Array],
+    feeds: Sequence[Feed],
+    *,
+    dtype: str,
+    device: str,
+) -> Executed:
+    """Build `target` to be captured in a CUDA graph: its learning rate must be memory that a replay reads."""
+    name = "cuda-graph"
+    adapter = TorchAdapter()
+    place = adapter.place(device)
+    if place == "cpu":
+        raise not_taken(target, name, "it is captured on a GPU; use --device cuda")
+    options = {**hyperparameters, **tensor_lr(target, name, hyperparameters, dtype, place)}
+    with _without_capture_notice():
+        optimizer = adapter.build(target, options, parameters, dtype=dtype, device=device, path="capturable")
+    require_tensor_lr(target, name, optimizer.optimizer)
+    return TorchExecuted(optimizer, GraphWatch(optimizer), place)
+
+
+EXECUTIONS = (
+    Execution("default", partial(_open, path=None, watch=lambda opening: Unwatched())),
+    Execution(
+        "loop",
+        partial(
+            _open,
+            path="loop",
+            watch=lambda opening: OperatorWatch(opening.optimizer, written_by_loop),
+            needs=("foreach", "fused"),
+        ),
+    ),
+    Execution(
+        "foreach",
+        partial(_open, path="foreach", watch=lambda opening: OperatorWatch(opening.optimizer, written_by_foreach)),
+    ),
+    Execution(
+        "fused", partial(_open, path="fused", watch=lambda opening: OperatorWatch(opening.optimizer, written_by_fused))
+    ),
+    Execution(
+        "capturable",
+        partial(
+            _open,
+            path="capturable",
+            watch=lambda opening: OperatorWatch(opening.optimizer, waits_for_nothing(opening.optimizer)),
+        ),
+        devices=("gpu",),
+    ),
+    Execution(
+        "tensor-lr",
+        partial(
+            _open,
+            path="tensor-lr",
+            watch=lambda opening: RateWatch(opening.optimizer, names_of(opening.target, "lr")),
+        ),
+    ),
+    Execution(
+        "compiled",
+        partial(_open, path="compiled", watch=lambda opening: CompileWatch(opening.optimizer)),
+        slow=True,
+    ),
+    Execution("cuda-graph", _open_captured, devices=("gpu",)),
+    Execution("grad-scaler", partial(_open_scaled, path=None)),
+    Execution("grad-scaler-fused", partial(_open_scaled, path="fused")),
+    Execution("master-weights", _open_masters, steps_in=MASTER_DTYPES),
+)
+"""Of these the CPU lacks those that are for GPUs: torch.optim takes `capturable` on accelerators alone."""
+
+
+def _rounded(gradients: Gradients, dtype: str) -> Gradients:
+    """Return the gradients in `dtype`, rounded on the host as those of a model in it are."""
+    dense = {name: each for name, each in gradients.items() if each is not None and not isinstance(each, SparseRows)}
+    sparse = {
+        name: replace(each, values=host_copies({name: each.values}, dtype)[name])
+        for name, each in gradients.items()
+        if isinstance(each, SparseRows)
+    }
+    return {**dict.fromkeys(gradients), **host_copies(dense, dtype), **sparse}
+
+
+@contextmanager
+def _without_capture_notice() -> Iterator[None]:
+    """Leave out the notice that a capturable step runs outside of a CUDA graph, which is what is wanted here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
+        yield
