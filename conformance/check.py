@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from ..adapters.devices import resolve_device
@@ -23,13 +24,14 @@ def require(name: str) -> None:
     if name in FRAMEWORKS:
         load_adapter(name)
         return
-    found = sorted({device for present in installed_frameworks() for device in load_adapter(present).devices()})
-    try:
-        resolve_device(name, found, "this machine", "")
-    except MissingDevice as error:
-        raise MissingDevice(
-            f"--require {name}: no such framework or device; devices found: {', '.join(found)}"
-        ) from error
+    found: set[str] = set()
+    for present in installed_frameworks():
+        # One after the other, NumPy first: a device that one of them sees is no reason to import the rest.
+        found.update(load_adapter(present).devices())
+        with contextlib.suppress(MissingDevice):
+            resolve_device(name, sorted(found), "this machine", "")
+            return
+    raise MissingDevice(f"--require {name}: no such framework or device; devices found: {', '.join(sorted(found))}")
 
 
 def run(

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import codes_behaviour, codes_decay, codes_running, codes_update
+from . import codes_behaviour, codes_decay, codes_gate, codes_running, codes_update
 from .code_row import Code
 
 CODES: Mapping[str, Code] = MappingProxyType(
-    {row.code: row for part in (codes_decay, codes_update, codes_behaviour, codes_running) for row in part.ROWS}
+    {
+        row.code: row
+        for part in (codes_decay, codes_update, codes_behaviour, codes_gate, codes_running)
+        for row in part.ROWS
+    }
 )
 """Code -> row, in the order of the codes."""

@@ -24,12 +24,15 @@ class ExitStatus(IntEnum):
     USAGE = 2
     COULD_NOT_RUN = 3
     UNDECIDED = 4
+    NOT_COMPARABLE = 5
+    """Of the gate alone: its baseline is of another class of device."""
 
 
 SEVEREST_FIRST = (
     ExitStatus.USAGE,
     ExitStatus.COULD_NOT_RUN,
     ExitStatus.NOT_AS_EXPECTED,
+    ExitStatus.NOT_COMPARABLE,
     ExitStatus.UNDECIDED,
     ExitStatus.AS_EXPECTED,
 )

@@ -51,6 +51,8 @@ class Result:
     path: str | None = None
     remark: str = ""
     """What the target was handed besides parameters and numbers, or was spared, and why; empty for most."""
+    title: str = ""
+    """The target as reports name it: with the options, path and dtype that were asked for; empty where none were."""
     versions: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     probe: Mapping[str, Any] = field(default_factory=dict)

@@ -101,12 +101,7 @@ class Subject:
         Where the user set no learning rate and the target has no default, or where decay is off, the
         probe's value stands in: nothing could be told from them.
         """
-        values = dict(self.hyperparameters)
-        if values.get("lr", default_of(self.target, "lr")) is None:
-            values["lr"] = PROBE_LR
-        if self.has_weight_decay and not values.get("weight_decay", default_of(self.target, "weight_decay")):
-            values["weight_decay"] = PROBE_WEIGHT_DECAY
-        return values
+        return own_values(self.target, self.hyperparameters)
 
     def build_without_decay(
         self, parameters: Mapping[str, NDArray[Any]], hyperparameters: Mapping[str, Any]
@@ -179,6 +174,16 @@ class Subject:
         """
         fed = rounded({name: grad for name, grad in gradients.items() if grad is not None}, self.dtype)
         return {name: fed.get(name) for name in gradients}
+
+
+def own_values(target: Target, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's own hyperparameters, the probe's where nothing could be told from them: see `parity`."""
+    values = dict(hyperparameters)
+    if values.get("lr", default_of(target, "lr")) is None:
+        values["lr"] = PROBE_LR
+    if accepts(target, "weight_decay") and not values.get("weight_decay", default_of(target, "weight_decay")):
+        values["weight_decay"] = PROBE_WEIGHT_DECAY
+    return values
 
 
 def initial_parameters(trace: Trace, dtype: str = "float64") -> Arrays:

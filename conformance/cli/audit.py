@@ -6,14 +6,21 @@ from typing import Any
 
 import click
 
-from .options import output_options, parse_counting, parse_limits, target_options, worker_options
+from .options import (
+    RUN_FORMATS,
+    output_options,
+    parse_counting,
+    parse_limits,
+    target_options,
+    worker_options,
+)
 
 
 @click.command()
 @click.argument("target")
 @target_options
 @worker_options()
-@output_options
+@output_options(*RUN_FORMATS)
 def audit(
     target: str,
     framework: str | None,
@@ -41,10 +48,14 @@ def audit(
     grouped otherwise, gradients missing, saved and restored, every execution path, and so on. Paths that
     compile are compared only if --paths names one, or is `all`.
     """
+    import dataclasses
+
     from ..expectation import DEFAULT_EXPECTATION, parse_expectation
     from ..planned import Depth, PlannedAudit
+    from ..reports.render import require_format, write_document
     from ..workers.pool import run_isolated, start_early
 
+    require_format(output_format)
     counting = parse_counting(select, ignore)
     planned = PlannedAudit(
         target,
@@ -61,14 +72,10 @@ def audit(
     limits = parse_limits(timeout, memory, python, device)
     start_early([planned], limits)
     from ..reports.progress import Bar
-    from ..reports.render import write_json, write_text
-    from ..reports.text import print_audit
 
     with Bar([planned.title]) as bar:
         done = run_isolated([planned], trace_names, limits=limits, counting=counting, on_step=bar.step)
         ((_, result),) = bar.each(done)
-    if output_format == "json":
-        write_json(result.to_json(), output)
-    else:
-        write_text(lambda console: print_audit(console, result, planned.title, verbose=verbose), output)
+    titled = dataclasses.replace(result, title=planned.title)
+    write_document(titled.to_json(), output_format, output, verbose=verbose)
     return int(result.exit_status)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FRAMEWORKS, output_options, parse_counting, parse_limits, target_options, worker_options
+from .options import (
+    FRAMEWORKS,
+    RUN_FORMATS,
+    output_options,
+    parse_counting,
+    parse_limits,
+    target_options,
+    worker_options,
+)
 
 if TYPE_CHECKING:
     from ..planned import PlannedAudit
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--require", multiple=True, metavar="FRAMEWORK|DEVICE", help="Fail with status 3 if it is not there.")
 @target_options
 @worker_options()
-@output_options
+@output_options(*RUN_FORMATS)
 def check(
     targets: tuple[str, ...],
     require: tuple[str, ...],
@@ -51,9 +60,11 @@ def check(
     the other traces named, if there are any.
     """
     from ..check_report import CheckReport
+    from ..reports.render import require_format, write_document
     from ..workers.limits import Limits
     from ..workers.pool import run_isolated, start_early
 
+    require_format(output_format)
     counting = parse_counting(select, ignore)
     runs = {} if targets else _recorded_runs(trace_names)
     others = tuple(name for name in trace_names if name not in runs)
@@ -67,20 +78,16 @@ def check(
     limits = parse_limits(timeout, memory, python, how["device"]) if plan else Limits()
     start_early(plan, limits)
     from ..reports.progress import Bar
-    from ..reports.render import write_json, write_text
-    from ..reports.text import print_check
 
     titles = [*runs.values(), *(planned.title for planned in plan)]
     with Bar(titles) as bar:
         judged = enumerate(_judged(runs, expected, how["device"], counting, bar.step))
         audits = run_isolated(plan, others, limits=limits, counting=counting, on_step=bar.step)
         numbered = itertools.chain(judged, ((len(runs) + index, result) for index, result in audits))
-        results = tuple(result for _, result in sorted(bar.each(numbered), key=itemgetter(0)))
+        done = sorted(bar.each(numbered), key=itemgetter(0))
+    results = tuple(replace(result, title=title) for title, (_, result) in zip(titles, done, strict=True))
     report = CheckReport(results, tuple(skipped))
-    if output_format == "json":
-        write_json(report.to_json(), output)
-    else:
-        write_text(lambda console: print_check(console, report, titles, verbose=verbose), output)
+    write_document(report.to_json(), output_format, output, verbose=verbose)
     return int(report.exit_status)
 
 

@@ -9,6 +9,7 @@ import click
 
 from .options import (
     DTYPES,
+    FORMATS,
     FRAMEWORKS,
     Assignment,
     Renaming,
@@ -43,7 +44,7 @@ def _for_each(name: str, help: str, **how: Any) -> Callable[[Callable[..., Any]]
 @click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Precision of both.")
 @trace_option
 @worker_options()
-@output_options
+@output_options(*FORMATS)
 def compare(
     target_a: str,
     target_b: str,

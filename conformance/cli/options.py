@@ -24,6 +24,8 @@ else:  # generic from click 8.3 on
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 MODES = ("theta-resync", "free-run", "full-resync")
+FORMATS = ("text", "json")
+RUN_FORMATS = (*FORMATS, "junit", "markdown", "html")
 """These stand here as plain data, so that `--help` imports neither adapters nor NumPy."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -105,7 +107,10 @@ trace_option = click.option(
     help="Name, path or address of a trace to replay (repeatable).  [default: the first three of `trace list`]",
 )
 
-TRACE_HELP = "TRACE is the name of a shipped trace, synthetic:KIND[:SEED], or the path or address of a trace."
+TRACE_HELP = (
+    "TRACE is the name of a shipped trace, synthetic:KIND[:SEED], generated:SIZE[:SEED[:STEPS]], "
+    "or the path or address of a trace."
+)
 """What the `trace` commands say below their options."""
 
 target_options = _stack(
@@ -135,20 +140,30 @@ target_options = _stack(
 )
 """What says which optimizer is audited, how, and what counts."""
 
-format_option = click.option(
-    "--format", "output_format", type=click.Choice(("text", "json")), default="text", show_default=True
-)
+
+def choose_format(*formats: str) -> Callable[[_Command], _Command]:
+    """Return the option that chooses one of `formats`, the first by default."""
+    return click.option("--format", "output_format", type=click.Choice(formats), default=formats[0], show_default=True)
+
+
+format_option = choose_format(*FORMATS)
 """Text for people, or one JSON document."""
 
-output_options = _stack(
-    format_option,
-    click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the result there instead."),
-    click.option("-v", "--verbose", is_flag=True, help="Show the evidence too."),
+output_option = click.option(
+    "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the result there instead."
 )
-"""Where results go and in which form."""
 
 
-def worker_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[_Command], _Command]:
+def output_options(*formats: str) -> Callable[[_Command], _Command]:
+    """Return the options for where results go, and in which of `formats`."""
+    return _stack(
+        choose_format(*formats),
+        output_option,
+        click.option("-v", "--verbose", is_flag=True, help="Show the evidence too."),
+    )
+
+
+def limit_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[_Command], _Command]:
     """Return the options for what the process may use in which a target runs; `timeout` is the default."""
     return _stack(
         click.option(
@@ -165,6 +180,13 @@ def worker_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[_Command], _Co
             metavar="GB",
             help="Memory for one target, on Linux; half of this machine's by default.",
         ),
+    )
+
+
+def worker_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[_Command], _Command]:
+    """Return the options for that process and what runs in it."""
+    return _stack(
+        limit_options(timeout),
         click.option(
             "--python",
             metavar="PATH",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import parse_limits, target_output_aside, worker_options
+from .options import RUN_FORMATS, choose_format, output_option, parse_limits, target_output_aside, worker_options
 
 if TYPE_CHECKING:
     from ..survey import Runner, Surveyed
@@ -31,10 +31,8 @@ _TIMEOUT = 120.0
 )
 @worker_options(_TIMEOUT)
 @click.option("--metamorphic", is_flag=True, help="Compare ways of using it too, as audit does: four times the work.")
-@click.option(
-    "--format", "output_format", type=click.Choice(("text", "json", "markdown")), default="text", show_default=True
-)
-@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the result there instead.")
+@choose_format(*RUN_FORMATS)
+@output_option
 def survey(
     libraries: tuple[str, ...],
     jobs: int | None,
@@ -57,14 +55,13 @@ def survey(
 
     from ..api import open_traces
     from ..planned import Depth
-    from ..reports.output import emit
     from ..reports.progress import Bar
-    from ..reports.render import write_json, write_text
-    from ..reports.survey import markdown_of, print_survey
+    from ..reports.render import require_format, write_document
     from ..survey import DEFAULT_TRACE, entries_of, run_survey, survey_report
     from ..survey_cache import Cache, default_folder
     from ..workers.limits import usable_cores
 
+    require_format(output_format)
     store = Cache(Path(cache) if cache is not None else default_folder())
     store.prepare()
     names = trace_names or (DEFAULT_TRACE,)
@@ -83,12 +80,7 @@ def survey(
     if kept:
         click.echo(f"{kept} of {len(surveyed)} results were there already, in {store.folder}", err=True)
     report = survey_report(found, surveyed)
-    if output_format == "json":
-        write_json(report.to_json(), output)
-    elif output_format == "markdown":
-        emit(markdown_of(report), output)
-    else:
-        write_text(lambda console: print_survey(console, report), output)
+    write_document(report.to_json(), output_format, output)
     return int(report.exit_status)
 
 

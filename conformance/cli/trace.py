@@ -30,7 +30,7 @@ for _command in (record, info, cut):
 @format_option
 @click.pass_context
 def list_traces(context: click.Context, folders: tuple[str, ...], output_format: str) -> None:
-    """List the traces that lie in each FOLDER, or those that ship with the package and the kinds of synthetic ones.
+    """List the traces that lie in each FOLDER, or those that ship with the package and those made on demand.
 
     The exit status is 2 when one cannot be opened; `optconform trace verify` reads them in full.
     """
@@ -53,6 +53,7 @@ def list_traces(context: click.Context, folders: tuple[str, ...], output_format:
 
 
 def _known() -> Iterator[dict[str, str]]:
+    from ..traces import generated
     from ..traces.catalog import SHIPPED, SYNTHETIC_PREFIX
     from ..traces.synthetic import KINDS
 
@@ -60,6 +61,7 @@ def _known() -> Iterator[dict[str, str]]:
         yield {"name": name, "source": "shipped", "description": text}
     for name, kind in KINDS.items():
         yield {"name": f"{SYNTHETIC_PREFIX}:{name}", "source": "synthetic", "description": kind.description}
+    yield {"name": generated.FORM, "source": generated.PREFIX, "description": generated.DESCRIPTION}
 
 
 def _in_folders(folders: tuple[str, ...]) -> Iterator[dict[str, str] | TraceError]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,6 @@ from ...adapters.protocol import Target
 from ...reference.decay import decay_coefficient
 from ...reference.options import AdamWOptions, SGDWOptions
 from ...reference.rules import RULES
-from ..checks import left_at
 from ..diagnosis import NO_DECAY
 from ..effective_decay import EffectiveDecay, law_of_match, measured_decay
 from ..law import Law
@@ -22,6 +20,7 @@ from ..replaying import OnStep
 from ..result import Decay, Decision, Match, Verdict
 from ..subject import rounded
 from ..traces.run import RecordedRun
+from ..trajectory_verdict import verdict_of_trajectory
 from .declared import Declared, casts_of, convention_of, scalars_of
 from .parts import RunGroup, names_shown
 from .walker import RecordedWalker
@@ -123,7 +122,10 @@ def _kind(group: RunGroup, run: RecordedRun, device: str, declared: Declared, on
     )
     matching = match_trajectory(walker, group.parts, on_step=on_step)
     matching = replace(matching, first_violation=_located(group, matching.first_violation))
-    return Kind(group, matching, declared, *_verdict(group, matching, declared))
+    told = verdict_of_trajectory(
+        matching, group.dtype, decays=group.hyperparameters.decays, known=declared.known, recorded=True
+    )
+    return Kind(group, matching, declared, *told)
 
 
 def _lacking(held: Mapping[str, Any], declared: Declared) -> list[str]:
@@ -131,45 +133,6 @@ def _lacking(held: Mapping[str, Any], declared: Declared) -> list[str]:
     adam = declared.rule is not None and RULES[declared.rule].family == "adam"
     needed = ("weight_decay", "beta1", "beta2", "eps") if adam else ("weight_decay",)
     return [name for name in needed if name not in held]
-
-
-def _verdict(group: RunGroup, matching: Matching, declared: Declared) -> tuple[Verdict, str]:
-    """Return what the hypotheses that are left say of the decay, and why."""
-    match, held = matching.match, group.hyperparameters.held
-    if match.decision is None:
-        settings = ", ".join(f"{name}={value!r}" for name, value in held.items() if isinstance(value, int | float))
-        return Verdict.INCONCLUSIVE, f"the reference has no rule with these hyperparameters: {settings}"
-    if match.decision is Decision.UNDECIDABLE and not match.undecidable:
-        return Verdict.EXCLUDED, "no step has a gradient of theirs, and they did not move"
-    if match.decision is Decision.UNDECIDABLE:
-        return Verdict.INCONCLUSIVE, f"the bound says nothing of any element in {group.dtype}"
-    if match.decision is Decision.REJECT:
-        verdict = Verdict.OTHER if declared.known else Verdict.INCONCLUSIVE
-        return verdict, f"the recorded parameters follow no rule of the reference{left_at(matching)}"
-    within = f"every recorded step lies within the bound of {match.rule} ({match.bound_ratio:.2g})"
-    if not group.hyperparameters.decays:
-        return Verdict.EXCLUDED, f"weight_decay is 0 in every step; {within}"
-    if any(each.constant == NO_DECAY for each in matching.accepted):
-        return (
-            Verdict.INCONCLUSIVE,
-            f"{within}, but so it does without decay: at these hyperparameters {group.dtype} rounding hides it",
-        )
-    kinds = {each.rule.decoupled for each in matching.accepted}
-    if len(kinds) > 1:
-        if all(getattr(each.options, "momentum", None) == 0.0 for each in matching.accepted):
-            return Verdict.EQUIVALENT, f"{within}; without momentum decoupled decay and L2 are the same algebra"
-        return Verdict.INCONCLUSIVE, f"{within}, but a rule of the other kind of decay fits as well"
-    return (Verdict.DECOUPLED if kinds.pop() else Verdict.L2), within + _distance(match)
-
-
-def _distance(match: Match) -> str:
-    """Return how far the rules of the other kind of decay are."""
-    decoupled = RULES[str(match.rule)].decoupled
-    others = tuple(rule.name for rule in RULES.values() if rule.decoupled is not decoupled)
-    ratios = [ratio for name, ratio in match.rivals.items() if name.partition("[")[0] in others]
-    if not ratios or not math.isfinite(min(ratios)):
-        return ""
-    return f", and every rule of the other kind is {min(ratios):.2g} bounds or more outside its own"
 
 
 def hidden_decay(kind: Kind) -> EffectiveDecay | None:

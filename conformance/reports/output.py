@@ -20,13 +20,17 @@ def emit(text: str, output: str | None) -> None:
     if output is None:
         click.echo(text, nl=not text.endswith("\n"))
         return
-    target = Path(output)
     try:
-        with tempfile.TemporaryDirectory(prefix=".optconform-", dir=target.parent) as folder:
-            partial = Path(folder) / "result"
-            partial.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
-            partial.replace(target)
+        write_whole(text if text.endswith("\n") else text + "\n", Path(output))
     except OSError as error:
         raise OutputError(
             f"--output {output!r} cannot be written ({error.strerror}); name a file in a folder that exists"
         ) from error
+
+
+def write_whole(text: str, target: Path) -> None:
+    """Write `text` to the file `target`, which is replaced at once or stays as it was. Raises `OSError`."""
+    with tempfile.TemporaryDirectory(prefix=".optconform-", dir=target.parent) as folder:
+        partial = Path(folder) / "result"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)

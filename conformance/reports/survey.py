@@ -15,6 +15,7 @@ from ...adapters.text import escape_control
 from ..result import Verdict
 from ..survey import Surveyed, SurveyReport
 from ..survey_exports import Library
+from .markdown_text import escape_markdown, table_line
 
 HEADINGS = ("optimizer", "verdict", "law", "order, form", "epsilon", "findings", "remarks")
 _NOTHING = "-"
@@ -116,21 +117,11 @@ def markdown_of(report: SurveyReport, heading: str = "##") -> str:
         surveyed = report.of(library)
         if not surveyed:
             continue
-        lines += [f"{heading} {_cell(title_of(library))}", "", _line(HEADINGS), _line(["---"] * len(HEADINGS))]
-        lines += [_line(row_of(each)) for each in surveyed]
+        lines += [f"{heading} {escape_markdown(title_of(library))}", ""]
+        lines += [table_line(HEADINGS), table_line(["---"] * len(HEADINGS))]
+        lines += [table_line(map(escape_markdown, row_of(each))) for each in surveyed]
         lines.append("")
     problems = problems_of(report)
     if problems:
-        lines += [f"{heading} Not surveyed", "", *(f"- {_cell(problem)}" for problem in problems), ""]
+        lines += [f"{heading} Not surveyed", "", *(f"- {escape_markdown(problem)}" for problem in problems), ""]
     return "\n".join(lines)
-
-
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"
-
-
-def _cell(text: str) -> str:
-    """Return `text` so that Markdown shows it as it is, on one line of a table."""
-    for character in "\\|*_<>`[]":
-        text = text.replace(character, f"\\{character}")
-    return text

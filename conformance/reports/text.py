@@ -17,7 +17,7 @@ from ..check_report import CheckReport
 from ..result import SCHEDULE_WORDS, Check, ExitStatus, Finding, Match, ParameterResult, Result, Severity
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-_MARKS = {
+MARKS = {
     ExitStatus.AS_EXPECTED: Text("yes", "green"),
     ExitStatus.NOT_AS_EXPECTED: Text("NO", "bold red"),
     ExitStatus.COULD_NOT_RUN: Text("ERROR", "bold red"),
@@ -39,17 +39,17 @@ def print_check(console: Console, report: CheckReport, titles: Sequence[str], *,
     sound = [pair for pair in pairs if pair[1].exit_status is ExitStatus.AS_EXPECTED]
     for title, result in pairs:
         if result.exit_status is not ExitStatus.AS_EXPECTED:
-            _print_failure(console, title, result)
+            print_failure(console, title, result)
             if verbose:
-                _print_output(console, result)
-    _print_shared_findings(console, sound, verbose=verbose)
+                print_output(console, result)
+    print_shared_findings(console, sound, verbose=verbose)
     console.print(_last_line(report), soft_wrap=True)
 
 
 def print_audit(console: Console, result: Result, title: str, *, verbose: bool) -> None:
     """Print one result in full: verdict, decay, match, rivals, checks and findings."""
     verdict = (f"{escape_control(title)}: {result.verdict}", "bold")
-    console.print(Text.assemble(verdict, f", expected {result.expected}: ", _MARKS[result.exit_status]), soft_wrap=True)
+    console.print(Text.assemble(verdict, f", expected {result.expected}: ", MARKS[result.exit_status]), soft_wrap=True)
     console.print(Text(f"  {escape_control(result.reason)}"), soft_wrap=True)
     for label, value in _facts(result):
         console.print(Text(f"  {label:<16} {escape_control(value)}"), soft_wrap=True)
@@ -59,7 +59,7 @@ def print_audit(console: Console, result: Result, title: str, *, verbose: bool) 
     if verbose:
         console.print(_parameter_table(result))
         console.print(_rival_table(result))
-        _print_output(console, result)
+        print_output(console, result)
     console.print(Text(f"rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
 
 
@@ -89,7 +89,7 @@ def _table(report: CheckReport, titles: Sequence[str], width: int) -> Table:
             result.match.epsilon or _NOTHING,
             _number(separation.own_ratio),
             Text(_rival(result) if wide else _number(separation.rival_ratio)),
-            _MARKS[result.exit_status],
+            MARKS[result.exit_status],
         )
     return table
 
@@ -177,7 +177,7 @@ def _print_checks(console: Console, checks: Iterable[Check]) -> None:
         console.print(Text.assemble(mark, escape_control(f"{check.name}: {check.message}")), soft_wrap=True)
 
 
-def _print_failure(console: Console, title: str, result: Result) -> None:
+def print_failure(console: Console, title: str, result: Result) -> None:
     """Print why one result is not as expected, and the command that shows it again."""
     console.print(Text(escape_control(title), "bold"), soft_wrap=True)
     verdict = f"  {result.verdict}, expected {result.expected}: {result.reason}"
@@ -189,7 +189,7 @@ def _print_failure(console: Console, title: str, result: Result) -> None:
         console.print(Text(f"  rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
 
 
-def _print_output(console: Console, result: Result) -> None:
+def print_output(console: Console, result: Result) -> None:
     """Print what the target itself has printed, escaped line by line."""
     if result.output:
         console.print(Text("  printed:", "dim"))
@@ -197,7 +197,7 @@ def _print_output(console: Console, result: Result) -> None:
             console.print(Text(f"    {escape_control(line)}", "dim"), soft_wrap=True)
 
 
-def _print_shared_findings(console: Console, sound: Sequence[tuple[str, Result]], *, verbose: bool) -> None:
+def print_shared_findings(console: Console, sound: Sequence[tuple[str, Result]], *, verbose: bool) -> None:
     """Print what was found in results that are as expected, each finding once with all targets that share it."""
     shared: dict[tuple[str, str], list[str]] = {}
     findings: dict[tuple[str, str], Finding] = {}

@@ -50,6 +50,8 @@ class Kind:
     memory: int | None
     forked: bool
     """Whether the framework may be imported once and forked for every target."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables that are set in its environment besides those of this process."""
 
     @property
     def interpreter(self) -> str:
@@ -101,7 +103,13 @@ class Connection:
         try:
             # A session of its own: what the terminal sends, such as the interrupt, is for the command alone.
             self.process = subprocess.Popen(
-                [python, str(_START)], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+                [python, str(_START)],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                bufsize=0,
+                start_new_session=True,
+                env={**os.environ, **dict(kind.environment)},
             )
         except OSError as error:
             raise BadInterpreter(f"{python!r} cannot be started as a Python interpreter ({error.strerror})") from error

@@ -43,8 +43,8 @@ def installed_in(python: str) -> list[str]:
     return [str(name) for name in said.get("answer", ())]
 
 
-def require_in(python: str, name: str) -> None:
-    """Raise `MissingFramework` or `MissingDevice` unless the interpreter `python` has framework or device `name`."""
+def require_in(python: str | None, name: str) -> None:
+    """Raise `MissingFramework` or `MissingDevice` unless an interpreter, this one where None, has what `name` names."""
     said, end, _ = ask("required", name, Limits(WARM_SECONDS, python=python))
     mistake = mistake_of(said)
     if mistake is None and "answer" not in said:

@@ -31,6 +31,7 @@ from .import_path import use_import_path
 from .messages import comparison_of, planned_of
 from .mistakes import told
 from .questions import answer
+from .start import PACKAGE
 from .wire import Message
 
 _STEP_INTERVAL = 0.1
@@ -81,6 +82,8 @@ class Worker:
             if "question" in job:
                 tell(answer(job))
                 return True
+            if "call" in job:
+                return _called(job, tell)
             if "comparison" in job:
                 return self._compared(job, tell)
             return self._audited(job, tell)
@@ -132,6 +135,21 @@ class Worker:
         else:
             tell({"compared": result.to_json(), "titles": [first.title, second.title]})
         return False
+
+
+def _called(job: Message, tell: Tell) -> bool:
+    """Call a function of this package with what the job is about, and tell its answer."""
+    module, _, name = job["call"].partition(":")
+    try:
+        tell({"answer": getattr(importlib.import_module(module, PACKAGE), name)(job["about"])})
+    except (TargetError, TraceError, MissingFramework, MissingDevice) as error:
+        tell(told(error))
+        return False
+    except BaseException as error:
+        traceback.print_exc()
+        tell({"failed": f"it raised {describe_error(error)}"})
+        return False
+    return True
 
 
 def _warm(framework: str) -> None:

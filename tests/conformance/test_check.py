@@ -1,5 +1,8 @@
 """The list of audits: planned, run one by one, none of them hidden."""
 
+import subprocess
+import sys
+
 import pytest
 
 from optconform.adapters.errors import TargetError
@@ -64,6 +67,17 @@ def test_codes_that_do_not_count_are_left_out(small_trace, zoo):
 def test_no_result_is_no_pass():
     assert int(CheckReport(()).exit_status) == 4
     assert CheckReport((), ("torch",)).to_json()["skipped_frameworks"] == ["torch"]
+
+
+def test_a_device_that_numpy_sees_is_found_without_importing_a_framework(tmp_path):
+    code = """
+import sys
+from optconform.conformance.check import require
+require("cpu")
+print(*{"torch", "tensorflow", "jax"}.intersection(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_a_title_shows_options_and_path():

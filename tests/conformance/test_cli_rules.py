@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import optconform.conformance
+import optconform.gpu_ci
 from optconform.conformance.cli.main import main
 from optconform.conformance.codes import CODES
 from optconform.conformance.workers import limits
@@ -71,10 +72,9 @@ def test_codes_are_ordered_and_named_once():
 
 def test_every_code_can_fire():
     """A row that nothing refers to would promise what is not done."""
-    package = Path(optconform.conformance.__file__).parent
-    sources = [
-        path for path in package.rglob("*.py") if not path.name.startswith("codes_") and "faults" not in path.parts
-    ]
+    folders = [Path(package.__file__).parent for package in (optconform.conformance, optconform.gpu_ci)]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    sources = [path for path in files if not path.name.startswith("codes_") and "faults" not in path.parts]
     used = {code for path in sources for code in re.findall(r'"(OC[0-9]{3})"', path.read_text(encoding="utf-8"))}
     assert set(CODES) == used
 

@@ -129,7 +129,7 @@ def test_a_library_that_is_not_there_is_said_and_fails(run, library, tmp_path):
         (("math", "--timeout", "0"), "--timeout"),
         (("math", "--trace", "no_such_trace"), "no_such_trace"),
         (("math", "--cache", "/dev/null/x"), "/dev/null/x"),
-        (("math", "--format", "html"), "html"),
+        (("math", "--format", "xml"), "xml"),
     ],
 )
 def test_what_is_wrong_with_the_command_is_said(run, tmp_path, monkeypatch, arguments, said):

@@ -24,7 +24,7 @@ from optconform.conformance.result import ExitStatus, Severity
 
 SOUND_DEPARTURES = {"cautious"}
 OUT_OF_SCOPE = {"OC501", "OC502", "OC503"}
-"""Codes of the gate, which no optimizer fires."""
+"""Codes of the gate, which no audit fires: their faults are planted in its runs and baselines, in tests/gpu_ci."""
 
 
 def by_framework(rows):

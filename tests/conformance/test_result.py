@@ -51,7 +51,8 @@ def test_the_exit_status_of_one_result(arguments, status):
 
 
 def test_the_worst_status_wins_in_the_order_of_the_contract():
-    order = (2, 3, 1, 4, 0)
+    order = (2, 3, 1, 5, 4, 0)
+    assert set(order) == set(ExitStatus)
     for one, other in itertools.product(order, repeat=2):
         expected = min(one, other, key=order.index)
         assert worst([ExitStatus(one), ExitStatus(other)]) == expected

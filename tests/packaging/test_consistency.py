@@ -108,7 +108,7 @@ def test_hooks_use_the_pinned_tools():
 def test_default_environments_exist_and_hold_the_promised_ones():
     tox = read_tox()
     default = tox["tox"]["env_list"].replace(",", " ").split()
-    assert set(default) == {"numpy", "torch", "tensorflow", "jax", "all", "lint", "types", "docs", "check"}
+    assert set(default) == {"numpy", "torch", "tensorflow", "jax", "all", "lint", "types", "docs", "check", "gate"}
     assert set(default) <= tox_environments(tox)
 
 

@@ -14,7 +14,7 @@ import optconform
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "optax")
-OPTIONAL = (*FRAMEWORKS, "numba", "jinja2", "plotly")
+OPTIONAL = (*FRAMEWORKS, "array_api_compat", "numba", "jinja2", "plotly")
 HEAVY = (*OPTIONAL, "numpy", "ml_dtypes", "safetensors", "rich", "scipy")
 
 BLOCK_OPTIONAL = f"""
