@@ -30,6 +30,8 @@ class Case:
     """Constructor options, under canonical names where there is one."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Canonical name -> the target's own, as for `--map`."""
+    rule: str | None = None
+    """The rule of the reference that it must walk; None takes the one that the target is documented to follow."""
     slow: bool = False
     """Whether it is left out unless every case is asked for."""
 
@@ -45,6 +47,6 @@ class Case:
 
         Two cases of one name and two definitions are not the same case.
         """
-        parts = (self.runtime, self.spec, self.execution, self.dtype, self.trace, self.expected)
+        parts = (self.runtime, self.spec, self.execution, self.dtype, self.trace, self.expected, self.rule)
         text = json.dumps([*parts, dict(self.options), dict(self.renamed)], sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()

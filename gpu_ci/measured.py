@@ -25,15 +25,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """How far two runs of one case are apart, over all elements of all steps, in units in the last place.
+    """How far two runs of one case are apart, over all elements of all steps.
 
-    The distance of two finite numbers of one format is the number of steps from one to the next that lie between.
+    In units in the last place of the largest element of the tensor, after the same step.
     """
 
-    largest: int
+    largest: float
     median: float
     share: float
     """Share of elements that differ at all, 0 to 1."""
+    steps: int
+    """How many steps there were, for both to drift apart in."""
     against: str
     """What it is measured against, such as `fused on cpu`."""
 

@@ -1,4 +1,4 @@
-"""Tables that are made from the package's own: codes, platforms, metamorphic checks."""
+"""Tables that are made from the package's own: codes, platforms, metamorphic checks, cases of the gate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 
 from optconform.conformance.codes import CODES
 from optconform.conformance.metamorphic.table import CHECKS
+from optconform.gpu_ci.case_list import GPU_ONLY, SWEEPS
 from optconform.reference.platforms import PLATFORMS
 
 
@@ -44,6 +45,26 @@ class RuleTable(_Table):
     def rows(self) -> Iterable[Sequence[str]]:
         """One row a code."""
         return [(row.code, row.name, str(row.severity), row.fires_when) for row in CODES.values()]
+
+
+class GateCases(_Table):
+    """What the gate runs: one row a target and its hyperparameters."""
+
+    headings = ("runtime", "target", "hyperparameters", "executions", "dtypes", "traces")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row a sweep; executions that need a GPU, or time, are marked."""
+        for sweep in SWEEPS:
+            on_gpu = GPU_ONLY.get(sweep.runtime, frozenset())
+            executions = [f"{name} (GPU)" if name in on_gpu else name for name in sweep.executions]
+            yield (
+                sweep.runtime,
+                sweep.spec.rpartition(":")[2],
+                ", ".join(f"{name} {value:g}" for name, value in sweep.options.items()),
+                ", ".join([*executions, *(f"{name} (--all)" for name in sweep.slow)]),
+                ", ".join(sweep.dtypes),
+                ", ".join(sweep.traces),
+            )
 
 
 class PlatformTable(_Table):
@@ -87,4 +108,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("rule-table", RuleTable)
     app.add_directive("platform-table", PlatformTable)
     app.add_directive("metamorphic-table", MetamorphicTable)
+    app.add_directive("gate-cases", GateCases)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -92,7 +92,7 @@ def test_metadata_carries_licence_extras_and_command(wheel):
     assert inside["licenses/LICENSE"] == (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
     extras = {line.split(": ")[1] for line in inside["METADATA"].splitlines() if line.startswith("Provides-Extra: ")}
     assert extras == {"torch", "tensorflow", "jax", "fast", "report", "remote", "all"}
-    assert "optconform = optconform.conformance.cli.main:main" in inside["entry_points.txt"]
+    assert "optconform = optconform.__main__:main" in inside["entry_points.txt"]
 
 
 def test_a_sub_package_missing_from_the_list_is_noticed(tmp_path):

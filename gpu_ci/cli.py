@@ -1,0 +1,193 @@
+"""`optconform gate`: the declared cases on a device, against the bound, the CPU, themselves and a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..conformance.cli.options import (
+    DTYPES,
+    Assignment,
+    Renaming,
+    limit_options,
+    parse_counting,
+    parse_limits,
+    trace_option,
+)
+
+if TYPE_CHECKING:
+    from ..conformance.workers.limits import Limits
+    from .case import Case
+
+RUNTIME_NAMES = ("numpy", "torch", "tensorflow", "jax", "keras-jax", "keras-torch")
+RULE_NAMES = ("adamw", "adam_l2", "sgdw", "sgd_l2")
+"""These stand here as plain data, so that `--help` imports neither adapters nor NumPy."""
+FORMATS = ("text", "json", "junit", "markdown", "html")
+_TIMEOUT = 300.0
+
+
+@click.command()
+@click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N.")
+@click.option(
+    "--framework",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(RUNTIME_NAMES),
+    help="Run the cases of this one only (repeatable); of every installed one by default.",
+)
+@click.option("--case", "patterns", multiple=True, metavar="GLOB", help="Run the cases so named only (repeatable).")
+@click.option("--all", "all_cases", is_flag=True, help="Run slow cases too: those that compile for many seconds.")
+@click.option("--list", "listing", is_flag=True, help="Print the names of the cases, and run none.")
+@click.option("--require", multiple=True, metavar="FRAMEWORK|DEVICE", help="Fail with status 3 if it is not there.")
+@click.option(
+    "--baseline",
+    metavar="PATH",
+    type=click.Path(),
+    help="Hold the run against this file, or against the one of the device's class in this folder.",
+)
+@click.option("--update-baseline", is_flag=True, help="Write the run there instead, and print what changes.")
+@click.option("--strict", is_flag=True, help="What is worse than the baseline allows is an error (OC502).")
+@click.option("--allow-new-device", is_flag=True, help="End with 0 where the baseline is of another class of devices.")
+@click.option(
+    "--skips",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Cases that may be skipped where no baseline says which.",
+)
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="Runs of every case."
+)
+@click.option("--set", "settings", multiple=True, type=Assignment(), help="Constructor option of TARGET.")
+@click.option("--map", "renamings", multiple=True, type=Renaming(), help="Which option is lr, weight_decay ...")
+@click.option("--paths", "execution", metavar="NAME", help="How TARGET is executed, or `all`; plainly by default.")
+@click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), help="Precision of TARGET (repeatable).")
+@trace_option
+@click.option(
+    "--expect", "expected", metavar="EXPECTATION", help="What TARGET is expected to be; decoupled by default."
+)
+@click.option("--rule", type=click.Choice(RULE_NAMES), help="Rule of the reference that TARGET must walk.")
+@click.option("--select", "selected", multiple=True, metavar="CODE", help="Count these findings only.")
+@click.option("--ignore", multiple=True, metavar="CODE", help="Do not count these findings.")
+@limit_options(_TIMEOUT)
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Leave gate.json, junit.xml, summary.md and, where Plotly is installed, report.html there too.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the evidence too.")
+def gate(
+    targets: tuple[str, ...],
+    device: str,
+    runtimes: tuple[str, ...],
+    patterns: tuple[str, ...],
+    all_cases: bool,
+    listing: bool,
+    require: tuple[str, ...],
+    repeat: int,
+    selected: tuple[str, ...],
+    ignore: tuple[str, ...],
+    timeout: float,
+    memory: float | None,
+    output_format: str,
+    output: str | None,
+    verbose: bool,
+    **how: Any,
+) -> int:
+    """Run the declared cases on a device, and fail on regressions, never on noise.
+
+    Every case is judged by the certified bound of the platform it runs on, must prove that it really ran on the path
+    and device it names, is compared with the same case on the CPU, is run again for its bits, and is held against a
+    baseline, where one is named.
+
+    With TARGET (package.module:attribute or path/to/file.py:attribute) that optimizer's cases are run instead of the
+    declared ones: every combination of --paths, --dtype and --trace.
+
+    Exit status 5: the baseline is of another class of devices, so that nothing was compared with it.
+    """
+    from ..conformance.reports.progress import Bar
+    from ..conformance.reports.render import require_format, write_document
+    from ..conformance.workers.questions import require_in
+    from .baseline_change import why_unfit
+    from .case_job import CaseJob
+    from .gate import Rules, baseline_path, judged_run, run_of
+    from .outputs import leave_files, tell_ci
+    from .places import normal_device
+    from .rerun import rerun_command
+    from .running import run_cases
+    from .selection import select
+    from .updating import update_baseline
+
+    device = normal_device(device)
+    counting = parse_counting(selected, ignore)
+    rules = Rules(how["baseline"], how["strict"], how["allow_new_device"], how["skips"], counting)
+    if how["update_baseline"] and rules.baseline is None:
+        raise click.UsageError("--update-baseline needs --baseline PATH: the file to write, or a folder for it")
+    require_format(output_format)
+    limits = parse_limits(timeout, memory, None, device)
+    for name in require:
+        require_in(None, name)
+    cases = _cases(targets, device, runtimes, how, limits)
+    chosen = select(cases, runtimes=() if targets else runtimes, patterns=patterns, all_cases=all_cases)
+    if listing:
+        click.echo("\n".join(case.name for case in chosen.cases))
+        return 0
+    jobs = [
+        CaseJob(case, device, repeat, rerun_command(case, device, repeat, declared=not targets))
+        for case in chosen.cases
+    ]
+    with Bar([case.name for case in chosen.cases]) as bar:
+        run = run_of(chosen, device, bar.each(run_cases(jobs, limits)), counting)
+    updating = baseline_path(rules.baseline, run.place) if how["update_baseline"] else None
+    unfit = why_unfit(run) if updating else ""
+    report = judged_run(run, chosen, replace(rules, baseline=None) if updating else rules)
+    document = report.to_json()
+    if updating and not unfit:
+        update_baseline(run, updating)
+    else:
+        write_document(document, output_format, None, verbose=verbose)
+    if output is not None:
+        leave_files(document, output)
+    tell_ci(document)
+    if unfit:
+        click.echo(f"no baseline was made: {unfit}", err=True)
+    return int(report.exit_status)
+
+
+def _cases(
+    targets: tuple[str, ...], device: str, runtimes: tuple[str, ...], how: dict[str, Any], limits: Limits
+) -> tuple[Case, ...]:
+    """Return the declared cases or, where there are targets, theirs."""
+    from ..adapters.errors import MissingDevice
+    from .case_list import CPU_ONLY, declared_cases
+    from .target_cases import Asked, cases_of_targets
+
+    own = {"--set": "settings", "--map": "renamings", "--paths": "execution", "--dtype": "dtypes"}
+    own |= {"--trace": "trace_names", "--expect": "expected", "--rule": "rule"}
+    if not targets:
+        given = next((option for option, name in own.items() if how[name]), None)
+        if given is not None:
+            raise click.UsageError(f"{given} needs a TARGET: the declared cases have their own")
+        hostbound = [name for name in runtimes if name in CPU_ONLY and device != "cpu"]
+        if hostbound:
+            raise MissingDevice(f"{hostbound[0]} has no device {device!r}; its cases run on the CPU alone")
+        return declared_cases(device)
+    if len(runtimes) > 1:
+        raise click.UsageError("--framework may be given once with TARGET: it says whose optimizer that is")
+    asked = Asked(
+        dict(how["settings"]),
+        dict(how["renamings"]),
+        runtimes[0] if runtimes else None,
+        how["execution"],
+        how["dtypes"],
+        how["trace_names"],
+        how["expected"],
+        how["rule"],
+    )
+    return cases_of_targets(targets, asked, device, limits)

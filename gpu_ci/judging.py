@@ -1,0 +1,100 @@
+"""Judge one executed course: by the bound of the platform that it ran on, and by whether it ran as it was asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..adapters.protocol import Target
+from ..conformance.builtin_targets import documented_rule
+from ..conformance.checks import axis_checks, left_at, separation, trajectory_check
+from ..conformance.effective_decay import law_of_match
+from ..conformance.expectation import Expectation, parse_expectation
+from ..conformance.matching import Matching, match_trajectory
+from ..conformance.observations import make_finding
+from ..conformance.result import Check, Decay, Finding, Result, Severity, Verdict
+from ..conformance.traces import Trace
+from ..conformance.trajectory_verdict import verdict_of_trajectory
+from .case import Case
+from .played_walker import PlayedWalker
+from .playing import Played, as_handed_over
+
+
+def judge(blank: Result, case: Case, target: Target, played: Played, trace: Trace, device: str) -> Result:
+    """Return `blank` with the verdict on `played`, its bound ratio, its rivals, and the checks of rule, path and place.
+
+    `target` bears the framework by whose row of the platform table it is judged.
+    """
+    expectation = parse_expectation(case.expected)
+    rule = case.rule or documented_rule(case.spec, case.options)
+    fed = trace if played.dtype == case.dtype else as_handed_over(trace, case.dtype)
+    matching = match_trajectory(PlayedWalker(target, played, device), [fed])
+    decays = bool(played.held.get("weight_decay"))
+    verdict, reason = verdict_of_trajectory(matching, played.dtype, decays=decays, known=rule is not None)
+    law = law_of_match(matching.match) if verdict is Verdict.DECOUPLED else None
+    decay = law.decay if law else Decay()
+    checks = (
+        *_kind(verdict, reason, expectation),
+        trajectory_check(verdict, matching, rule),
+        *axis_checks(expectation, decay, (matching,), verdict),
+    )
+    result = replace(
+        blank,
+        verdict=verdict,
+        reason=reason,
+        hyperparameters=dict(played.held),
+        decay=decay,
+        match=matching.match,
+        separation=separation(verdict, {}, matching),
+        checks=(*checks, *_proofs(played)),
+    )
+    findings = (*_mismatch(result, checks, matching, rule), *_unproved(result, played))
+    return replace(result, findings=findings)
+
+
+def _kind(verdict: Verdict, reason: str, expectation: Expectation) -> Iterator[Check]:
+    """Yield whether the kind of decay is the one expected."""
+    outcome = "passed" if expectation.met_by(verdict) else "failed"
+    yield Check("kind", "skipped" if verdict is Verdict.INCONCLUSIVE else outcome, reason, "OC501")
+
+
+def _proofs(played: Played) -> Iterator[Check]:
+    """Yield whether the steps were executed in the way and in the place that the case names."""
+    for name, holds, code in (("path", played.proof.on_path, "OC413"), ("device", played.proof.on_device, "OC503")):
+        yield Check(name, "passed" if holds else "failed", played.proof.observed, code)
+
+
+def _mismatch(result: Result, checks: Sequence[Check], matching: Matching, rule: str | None) -> Iterator[Finding]:
+    """Yield the finding that the steps are outside the bound of what was expected, where they are."""
+    failed = [check for check in checks if check.outcome == "failed"]
+    if not failed:
+        return
+    found = matching.match
+    if found.rule is None:
+        said = f"outside the bound of {rule or 'every rule'} on {result.device}{left_at(matching)}"
+    else:
+        others = "; ".join(f"{check.name} {check.message}" for check in failed)
+        said = f"on {result.device} it walks {found.rule}, and {rule or result.expected} is expected: {others}"
+    evidence: dict[str, Any] = {"expected_rule": rule, "walks": found.rule, "platform": found.platform}
+    evidence |= {"nearest": found.nearest, "explained_by": found.explained_by} if found.rule is None else {}
+    yield make_finding("OC501", said, rerun=result.rerun, **evidence, **matching.first_violation)
+
+
+def _unproved(result: Result, played: Played) -> Iterator[Finding]:
+    """Yield the findings that path or device were not really taken: errors, since another thing was tested then."""
+    if not played.proof.on_path:
+        yield make_finding(
+            "OC413",
+            f"the steps did not run as {result.path!r}: {played.proof.observed}",
+            severity=Severity.ERROR,
+            rerun=result.rerun,
+            execution=result.path,
+        )
+    if not played.proof.on_device:
+        yield make_finding(
+            "OC503",
+            f"the steps did not run on {result.device}: {played.proof.observed}",
+            rerun=result.rerun,
+            device=result.device,
+        )

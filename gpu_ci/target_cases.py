@@ -1,0 +1,106 @@
+"""The cases of targets that the user names: every combination of the ways, precisions and traces that are asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..adapters.errors import TargetError, UnknownOption
+from ..adapters.execution import RUNTIMES, load_runtime
+from ..conformance.expectation import DEFAULT_EXPECTATION, parse_expectation
+from ..conformance.traces import default_names
+from ..conformance.workers.calls import CallingProcess
+from ..conformance.workers.kinds import framework_and_library
+from ..conformance.workers.limits import Limits
+from ..conformance.workers.mistakes import mistake_of
+from .case import Case
+from .running import process_environment
+
+EVERY = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user wants of the targets named."""
+
+    options: Mapping[str, Any]
+    renamed: Mapping[str, str]
+    runtime: str | None = None
+    execution: str | None = None
+    """A name, `all`, or None for the plain one."""
+    dtypes: Sequence[str] = ()
+    traces: Sequence[str] = ()
+    expected: str | None = None
+    rule: str | None = None
+
+
+def cases_of_targets(specs: Sequence[str], asked: Asked, device: str, limits: Limits) -> tuple[Case, ...]:
+    """Return the cases of every target, those of one runtime after another.
+
+    Raises `TargetError` where the framework cannot be told from a name, `UnknownOption` for an execution that the
+    runtime does not have, `InvalidExpectation`, and `MissingFramework` where the framework is not installed.
+    """
+    expected = str(parse_expectation(asked.expected or DEFAULT_EXPECTATION))
+    runtimes = {spec: asked.runtime or _runtime_of(spec) for spec in specs}
+    offered = {name: _executions(name, device, limits) for name in dict.fromkeys(runtimes.values())}
+    setting = "_".join(f"{name}={value}" for name, value in asked.options.items()) or "default"
+    cases = [
+        Case(
+            runtimes[spec],
+            spec,
+            execution,
+            dtype,
+            trace,
+            expected,
+            setting.replace("/", "|"),
+            asked.options,
+            asked.renamed,
+            rule=asked.rule,
+            slow=slow and asked.execution == EVERY,
+        )
+        for spec in specs
+        for (execution, slow), dtype, trace in itertools.product(
+            _wanted(offered[runtimes[spec]], asked.execution, runtimes[spec]),
+            asked.dtypes or ("float32",),
+            asked.traces or default_names(),
+        )
+    ]
+    return tuple(sorted(cases, key=lambda case: list(offered).index(case.runtime)))
+
+
+def executions_offered(about: Mapping[str, str]) -> list[list[Any]]:
+    """Return name and slowness of every execution of a runtime on a kind of device; called in its process."""
+    rows = load_runtime(about["runtime"]).executions.values()
+    return [[row.name, row.slow] for row in rows if about["kind"] in row.devices]
+
+
+def _executions(runtime: str, device: str, limits: Limits) -> list[tuple[str, bool]]:
+    process = CallingProcess(limits, process_environment(RUNTIMES[runtime], device), limit_memory=device == "cpu")
+    try:
+        about = {"runtime": runtime, "kind": device.partition(":")[0]}
+        called = process.call(".gpu_ci.target_cases:executions_offered", about)
+    finally:
+        process.end()
+    mistake = mistake_of(called.said)
+    if mistake is not None:
+        raise mistake
+    return [(str(name), bool(slow)) for name, slow in called.said.get("answer", ())]
+
+
+def _wanted(offered: Sequence[tuple[str, bool]], asked: str | None, runtime: str) -> list[tuple[str, bool]]:
+    if asked == EVERY:
+        return list(offered)
+    chosen = [row for row in offered if asked in (None, row[0])][:1]
+    if not chosen:
+        names = ", ".join(name for name, _ in offered)
+        raise UnknownOption(f"--paths {asked}: {runtime} has no such execution here; expected all or one of {names}.")
+    return chosen
+
+
+def _runtime_of(spec: str) -> str:
+    framework, _ = framework_and_library(spec, None)
+    if framework is None:
+        raise TargetError(f"whose optimizer {spec!r} is cannot be told from its name; say so with --framework")
+    return framework
