@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .decay import Float64Array, decay_coefficient, decayed_step
+from .namespace import namespace_of
 from .options import AdamOptions, AdamWOptions, AMSGrad, BiasCorrection, Epsilon
 
 
@@ -27,7 +28,8 @@ class AdamState:
 
 def adam_init(theta: Float64Array, options: AdamOptions) -> AdamState:
     """Return the state before the first step: m_0 = v_0 = 0."""
-    zeros = np.zeros_like(theta, dtype=np.float64)
+    xp = namespace_of(theta)
+    zeros = xp.zeros_like(theta, dtype=xp.float64)
     return AdamState(0, zeros, zeros, None if options.amsgrad is AMSGrad.OFF else zeros)
 
 
@@ -43,13 +45,14 @@ def bias_corrections(step: int, options: AdamOptions) -> tuple[float, float]:
 
 def denominator(v_hat: Float64Array, c2: float, options: AdamOptions) -> Float64Array:
     """Return Adam's denominator from the corrected second moment `v_hat` and the correction `c2` itself."""
+    sqrt = namespace_of(v_hat).sqrt
     match options.epsilon:
         case Epsilon.OUTSIDE:
-            return np.sqrt(v_hat) + options.eps
+            return sqrt(v_hat) + options.eps
         case Epsilon.HAT:
-            return np.sqrt(v_hat) + options.eps / math.sqrt(c2)
+            return sqrt(v_hat) + options.eps / math.sqrt(c2)
         case Epsilon.INSIDE:
-            return np.sqrt(v_hat + options.eps)
+            return sqrt(v_hat + options.eps)
 
 
 def adam_advance(grad: Float64Array, state: AdamState, options: AdamOptions) -> AdamState:
@@ -62,7 +65,7 @@ def adam_advance(grad: Float64Array, state: AdamState, options: AdamOptions) -> 
     v_max = state.v_max
     if v_max is not None:
         c2 = bias_corrections(state.step + 1, options)[1]
-        v_max = np.maximum(v_max, v if options.amsgrad is AMSGrad.RAW else v / c2)
+        v_max = namespace_of(v).maximum(v_max, v if options.amsgrad is AMSGrad.RAW else v / c2)
     return AdamState(state.step + 1, m, v, v_max)
 
 

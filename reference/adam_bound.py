@@ -6,6 +6,7 @@ on how far an implementation's may be from them: M on m, V on v, C on the bias c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from .adam import AdamState, adam_update, bias_corrections, second_moment
 from .arithmetic import LEAST_LEFT, Arithmetic, Float64Array
 from .bound_factors import DenominatorFactors, UpdateFactors, VHatFactors, adam_moment_factors, adam_step_factors
 from .decay import decay_coefficient
+from .namespace import as_factor, is_numpy, namespace_of
 from .options import AdamOptions, AdamWOptions, AMSGrad, DecayOrder, Epsilon
 from .step_bound import decayed_error, l2_gradient
 
@@ -29,7 +31,8 @@ class AdamError:
 
 def adam_no_error(theta: Float64Array, options: AdamOptions) -> AdamError:
     """Return the bounds before the first step: zero."""
-    zeros = np.zeros_like(theta, dtype=np.float64)
+    xp = namespace_of(theta)
+    zeros = xp.zeros_like(theta, dtype=xp.float64)
     return AdamError(zeros, zeros, None if options.amsgrad is AMSGrad.OFF else zeros)
 
 
@@ -53,17 +56,18 @@ def adam_bound(
     P is not finite where nothing can be said: a denominator or bias correction may vanish, or something may
     overflow the format on the way.
     """
+    xp = namespace_of(new_theta)
     with np.errstate(all="ignore"):
         moments = _moments(theta, theta_error, grad, state, error, options, after, arithmetic)
         factors = adam_step_factors(after.step, options, schedule_multiplier, arithmetic)
         if factors is None:
-            unknown = np.full_like(new_theta, np.inf)
+            unknown = xp.full_like(new_theta, math.inf)
             return unknown, AdamError(moments.m, moments.v, None if error.v_max is None else unknown)
         c1, c2 = bias_corrections(after.step, options)
         v_hat = second_moment(after, options, c2)
         v_hat_error, v_max = _v_hat_error(v_hat, moments.v, error.v_max, after, c2, factors.v_hat, options, arithmetic)
         relative, least = _denominator_error(v_hat, v_hat_error, factors.denominator, options.epsilon)
-        corrected = np.abs(after.m) / c1
+        corrected = abs(after.m) / c1
         step_error, reach = _update_error(corrected, moments.m, relative, least, factors.update)
 
         coefficient, order, step, added = 0.0, None, None, 0.0
@@ -75,8 +79,8 @@ def adam_bound(
         bound = decayed_error(theta, theta_error, step, step_error, new_theta, coefficient, order, arithmetic)
         # Before the learning rate is multiplied in, q may be formed on its own, and wd*theta added to it.
         largest = arithmetic.working.largest
-        fits = (v_hat + v_hat_error <= largest) & (reach + added * np.abs(theta) * least <= largest * least)
-        bound = np.where(fits & (np.abs(new_theta) + bound <= arithmetic.storage.largest), bound, np.inf)
+        fits = (v_hat + v_hat_error <= largest) & (reach + added * abs(theta) * least <= largest * least)
+        bound = xp.where(fits & (abs(new_theta) + bound <= arithmetic.storage.largest), bound, math.inf)
     return bound, AdamError(moments.m, moments.v, v_max)
 
 
@@ -97,7 +101,7 @@ def _moments(
     gradient, gradient_error = grad, None
     if not isinstance(options, AdamWOptions):
         gradient, gradient_error = l2_gradient(theta, theta_error, grad, options, arithmetic)
-    size, size_m = np.abs(gradient), np.abs(state.m)
+    size, size_m = abs(gradient), abs(state.m)
     square = size * size
     of_m, of_v = adam_moment_factors(options, arithmetic)
     m = of_m.carried * error.m + of_m.kept * size_m + of_m.entering * size
@@ -110,15 +114,16 @@ def _moments(
         size = size + gradient_error
     # Where all operands are zero, so is the result: nothing underflows. NaN is not zero.
     operands_m, operands_v = size + size_m + error.m, square + state.v + error.v
-    active_m, active_v = operands_m != 0.0, size + state.v + error.v != 0.0
+    active_m, active_v = as_factor(operands_m != 0.0), as_factor(size + state.v + error.v != 0.0)
     m = m + of_m.underflow * active_m
     v = v + of_v.underflow * active_v
     if arithmetic.stores_narrower:
-        m = m + arithmetic.storing(np.abs(after.m) + m) * active_m
+        m = m + arithmetic.storing(abs(after.m) + m) * active_m
         v = v + arithmetic.storing(after.v + v) * active_v
     largest = min(arithmetic.working.largest, arithmetic.storage.largest)
     fits_v = (operands_v <= largest) & (after.v + v <= largest)
-    return AdamError(np.where(operands_m <= largest, m, np.inf), np.where(fits_v, v, np.inf))
+    where = namespace_of(m).where
+    return AdamError(where(operands_m <= largest, m, math.inf), where(fits_v, v, math.inf))
 
 
 def _v_hat_error(
@@ -138,14 +143,14 @@ def _v_hat_error(
     if v_max_error is None:
         return v_error * factors.inverse + v_hat * factors.share, None
     if options.amsgrad is AMSGrad.RAW:
-        v_max_error = np.maximum(v_max_error, v_error)
+        v_max_error = namespace_of(v_error).maximum(v_max_error, v_error)
         return v_max_error * factors.inverse + v_hat * factors.share, v_max_error
     now = after.v / c2
     now_error = v_error * factors.inverse + now * factors.share
     now_error = now_error + factors.division * (now + now_error)
     if arithmetic.stores_narrower:
-        now_error = now_error + arithmetic.storing(now + now_error) * (now_error > 0.0)
-    v_max_error = np.maximum(v_max_error, now_error)
+        now_error = now_error + arithmetic.storing(now + now_error) * as_factor(now_error > 0.0)
+    v_max_error = namespace_of(v_error).maximum(v_max_error, now_error)
     return v_max_error, v_max_error
 
 
@@ -161,23 +166,25 @@ def _denominator_error(
     if epsilon is Epsilon.INSIDE:
         x = v_hat + factors.eps
         x_error = x_error + factors.entering * (x + x_error) + factors.eps_error
-    root, ratio = np.sqrt(x), x_error / x
+    xp = namespace_of(x)
+    root, ratio = xp.sqrt(x), x_error / x
     root_error = (0.5 * root) * (ratio + ratio * ratio)
     unknown = ~(ratio < 1.0)
-    any_unknown = bool(unknown.any())
+    # Elsewhere the answer would have to come from the device first.
+    any_unknown = not is_numpy(unknown) or bool(unknown.any())
     if any_unknown:  # the root may be anything from 0 to sqrt(x + x_error) <= sqrt(2 * x_error)
-        root_error = np.where(unknown, np.sqrt(2.0 * x_error), root_error)
+        root_error = xp.where(unknown, xp.sqrt(2.0 * x_error), root_error)
     exact, error = root, root_error + factors.rounded * (root + root_error)
     if epsilon is not Epsilon.INSIDE:
         exact = root + factors.eps
         error = error + factors.eps_error
         error = error + factors.u * (exact + error)
     least = exact - error
-    least = least * (least > LEAST_LEFT * exact)
+    least = least * as_factor(least > LEAST_LEFT * exact)
     relative = error / exact
     if any_unknown:
-        least = np.where(unknown, factors.floor, least)
-        relative = np.where(unknown, np.minimum(relative, 1.0), relative)
+        least = xp.where(unknown, factors.floor, least)
+        relative = xp.where(unknown, xp.clip(relative, None, 1.0), relative)
     return relative, least
 
 
@@ -194,7 +201,7 @@ def _update_error(
     """
     corrected_error = m_error * factors.inverse + corrected * factors.share
     reach = corrected + corrected_error
-    moves = reach > 0.0
+    moves = as_factor(reach > 0.0)
     error = factors.rate * (corrected_error + corrected * relative + factors.roundings * reach)
     error = (error + factors.underflow_divided * moves) / least + factors.underflow * moves
-    return np.where(least > 0.0, error, np.inf), reach
+    return namespace_of(error).where(least > 0.0, error, math.inf), reach

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import FORMATS, Format, power_below
+from .namespace import namespace_of
 from .platforms import PLATFORMS, Platform
 
 Float64Array = NDArray[np.float64]
@@ -127,7 +128,7 @@ class Arithmetic:
 
 def _rounding(magnitude: Float64Array, u: float, w: float) -> Float64Array:
     """Return u * 2**floor(log2(x)), at least w."""
-    return np.maximum(power_below(magnitude) * u, w)
+    return namespace_of(magnitude).clip(power_below(magnitude) * u, w, None)
 
 
 def _lost(to: Format, platform: Platform) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .arithmetic import Float64Array
+from .namespace import BoolArray, is_numpy, namespace_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,8 @@ def compare(
     Elements whose bound is not finite are left out; a vacuous bound is still compared with, but counted as
     undecidable. With `beside`, an element counts only where the two rules lie apart by more than its bound.
     """
-    with np.errstate(all="ignore"):
-        distance = np.abs(found - expected)
-        finite = np.isfinite(bound) & np.isfinite(expected)
-        decidable = int(np.count_nonzero(finite & (bound <= np.abs(before) + np.abs(expected))))
-        if beside is not None:
-            finite &= np.abs(expected - beside.theta) > beside.bound
-        ratio = np.where(finite & (distance != 0.0), distance / bound, 0.0)
-    ratio[np.isnan(ratio)] = np.inf
+    ratio, says = distances(before, found, expected, bound, beside)
+    decidable = int(np.count_nonzero(says))
     counts = {"compared": decidable, "undecidable": len(before) - decidable}
     worst = int(np.argmax(ratio)) if len(ratio) else 0
     if not len(ratio) or ratio[worst] == 0.0:
@@ -58,6 +54,27 @@ def compare(
     return Comparison(
         float(ratio[worst]), worst, float(found[worst]), float(expected[worst]), float(bound[worst]), **counts
     )
+
+
+def distances(
+    before: Float64Array, found: Float64Array, expected: Float64Array, bound: Float64Array, beside: Beside | None = None
+) -> tuple[Float64Array, BoolArray]:
+    """Return (|found - expected| / bound, 0 where it is left out; whether the bound says something), for `compare`.
+
+    The arrays may be another library's than NumPy's: nothing here waits for a device.
+    """
+    xp = namespace_of(found)
+    with np.errstate(all="ignore"):
+        distance = abs(found - expected)
+        finite = xp.isfinite(bound) & xp.isfinite(expected)
+        says = finite & (bound <= abs(before) + abs(expected))
+        if beside is not None:
+            finite = finite & (abs(expected - beside.theta) > beside.bound)
+        ratio = xp.where(finite & (distance != 0.0), distance / bound, 0.0)
+    unknown = xp.isnan(ratio)
+    if not is_numpy(unknown) or unknown.any():
+        ratio = xp.where(unknown, math.inf, ratio)
+    return ratio, says
 
 
 def merged(one: Comparison, other: Comparison, offset: int) -> Comparison:

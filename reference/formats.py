@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
+from .decay import Float64Array
+from .namespace import namespace_of
 
-_EXPONENT_BITS = np.int64(0x7FF0_0000_0000_0000)
+_EXPONENT_BITS = 0x7FF0_0000_0000_0000
 """Sign and fraction of a float64 masked out: what is left of x is 2**floor(log2(x))."""
 
 
@@ -59,7 +59,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 """By name."""
 
 
-def power_below(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+def power_below(magnitude: Float64Array) -> Float64Array:
     """Return 2**floor(log2(x)) of every normal x >= 0; 0 for zero and subnormal x, infinity for NaN."""
-    power: NDArray[np.float64] = (magnitude.view(np.int64) & _EXPONENT_BITS).view(np.float64)
+    xp = namespace_of(magnitude)
+    power: Float64Array = (magnitude.view(xp.int64) & _EXPONENT_BITS).view(xp.float64)
     return power

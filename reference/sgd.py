@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from .decay import Float64Array, decay_coefficient, decayed_step
+from .namespace import namespace_of
 from .options import Momentum, SGDOptions, SGDWOptions
 
 
@@ -23,7 +22,8 @@ class SGDState:
 
 def sgd_init(theta: Float64Array) -> SGDState:
     """Return the state before the first step: b_0 = 0."""
-    return SGDState(0, np.zeros_like(theta, dtype=np.float64))
+    xp = namespace_of(theta)
+    return SGDState(0, xp.zeros_like(theta, dtype=xp.float64))
 
 
 def sgd_advance(grad: Float64Array, state: SGDState, options: SGDOptions, schedule_multiplier: float = 1.0) -> SGDState:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from .arithmetic import Arithmetic, Float64Array
 from .bound_factors import sgd_factors
 from .decay import decay_coefficient
+from .namespace import as_factor, namespace_of
 from .options import DecayOrder, SGDOptions, SGDWOptions
 from .sgd import SGDState, sgd_update
 from .step_bound import decayed_error, l2_gradient
@@ -26,7 +28,8 @@ class SGDError:
 
 def sgd_no_error(theta: Float64Array) -> SGDError:
     """Return the bound before the first step: zero."""
-    return SGDError(np.zeros_like(theta, dtype=np.float64))
+    xp = namespace_of(theta)
+    return SGDError(xp.zeros_like(theta, dtype=xp.float64))
 
 
 def sgd_bound(
@@ -47,19 +50,19 @@ def sgd_bound(
     Arguments as for `adam_bound`; `SGDWOptions` means decoupled decay, plain `SGDOptions` L2. P is infinite
     where something overflows the format.
     """
-    factors = sgd_factors(state, options, schedule_multiplier, arithmetic)
+    factors, where = sgd_factors(state, options, schedule_multiplier, arithmetic), namespace_of(new_theta).where
     with np.errstate(all="ignore"):
         gradient, found_error = grad, None
         if not isinstance(options, SGDWOptions):
             gradient, found_error = l2_gradient(theta, theta_error, grad, options, arithmetic)
         gradient_error: Float64Array | float = 0.0 if found_error is None else found_error
-        size, before = np.abs(gradient), np.abs(state.buffer)
+        size, before = abs(gradient), abs(state.buffer)
         entering = factors.entering * size + (1.0 + factors.entering) * gradient_error
         buffer = factors.kept * error.buffer + factors.excess * before + factors.scale * entering
         operands = size + gradient_error + before + error.buffer
-        active = operands != 0.0
+        active = as_factor(operands != 0.0)
         buffer = buffer + factors.underflow * active
-        now = np.abs(after.buffer)
+        now = abs(after.buffer)
         if arithmetic.stores_narrower:
             buffer = buffer + arithmetic.storing(now + buffer) * active
 
@@ -71,7 +74,7 @@ def sgd_bound(
             step_error = step_error + factors.direct * of_gradient
             step_error = step_error + factors.nesterov_underflow * active
         step_error = factors.rate * step_error
-        step_error = step_error + factors.leaving * (np.abs(step) + step_error) + factors.leaving_underflow
+        step_error = step_error + factors.leaving * (abs(step) + step_error) + factors.leaving_underflow
 
         coefficient, order = 0.0, None
         if isinstance(options, SGDWOptions):
@@ -83,7 +86,7 @@ def sgd_bound(
         if options.nesterov:
             peak = peak + factors.momentum * (now + buffer) + factors.direct * (size + gradient_error)
         if order is not None:
-            peak = peak + options.weight_decay * (np.abs(theta) + theta_error)
+            peak = peak + options.weight_decay * (abs(theta) + theta_error)
         fits = peak <= arithmetic.storage.largest
-        bound = np.where(fits & (np.abs(new_theta) + bound <= arithmetic.storage.largest), bound, np.inf)
-    return bound, SGDError(np.where(fits, buffer, np.inf))
+        bound = where(fits & (abs(new_theta) + bound <= arithmetic.storage.largest), bound, math.inf)
+    return bound, SGDError(where(fits, buffer, math.inf))

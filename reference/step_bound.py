@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .arithmetic import Arithmetic, Float64Array
 from .bound_factors import decay_factors, l2_factors
 from .options import AdamOptions, DecayOrder, SGDOptions
@@ -27,8 +25,8 @@ def l2_gradient(
         return grad, None
     factors, w = l2_factors(options.weight_decay, arithmetic), arithmetic.w
     regularised = grad + factors.decay * theta
-    error = factors.decay * theta_error + factors.product * (np.abs(theta) + theta_error) + w
-    return regularised, error + arithmetic.rounding(np.abs(regularised) + error)
+    error = factors.decay * theta_error + factors.product * (abs(theta) + theta_error) + w
+    return regularised, error + arithmetic.rounding(abs(regularised) + error)
 
 
 def decayed_error(
@@ -48,19 +46,19 @@ def decayed_error(
     Covers theta*(1 - c) - u, theta - c*theta - u, theta - (u + c*theta), and their like for the other orders.
     """
     rounding = arithmetic.rounding
-    magnitude = np.abs(new_theta)
+    magnitude = abs(new_theta)
     if order is None or coefficient == 0.0:
         error = theta_error + step_error
         return _stored(magnitude, error + rounding(magnitude + error) + arithmetic.w, arithmetic)
     factors = decay_factors(coefficient, order, arithmetic)
     if order is DecayOrder.PREVIOUS:
-        reach = np.abs(theta) + theta_error
+        reach = abs(theta) + theta_error
         error = factors.kept * theta_error + step_error + factors.factor * reach
         error = error + rounding(factors.reach * reach) + factors.underflow
     else:
         assert step is not None, "decay acts on the parameters after the step"
         moved_error = theta_error + step_error
-        moved = np.abs(theta - step) + moved_error
+        moved = abs(theta - step) + moved_error
         rounded = rounding(moved)
         moved_error, moved = moved_error + rounded, moved + rounded
         error = (factors.kept * moved_error + factors.factor * moved) / factors.raised + factors.underflow

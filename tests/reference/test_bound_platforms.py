@@ -124,7 +124,7 @@ def test_flushing_leaves_the_rows_that_do_not_allow_it():
     ("framework", "device", "row"),
     [
         ("numpy", "cpu", "cpu"),
-        ("torch", "cpu", "cpu"),
+        ("torch", "cpu", "torch-cpu"),
         ("torch", "cuda:0", "cuda"),
         ("tensorflow", "cpu", "tensorflow-cpu"),
         ("tensorflow", "gpu", "xla-gpu"),
