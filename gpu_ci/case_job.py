@@ -26,6 +26,7 @@ from ..conformance.workers.wire import pack, unpack
 from .apart import apart
 from .case import Case
 from .judging import judge
+from .large_case import LARGE, run_large_case
 from .measured import Apart, CaseResult, Measured, Place
 from .places import inside, place_of
 from .playing import Course, Played, play
@@ -116,6 +117,8 @@ def unrun(case: Case, device: str, rerun: str) -> Result:
 
 def _ran(job: CaseJob, runtime: Runtime, device: str, blank: Result) -> CaseResult:
     case = job.case
+    if case.execution == LARGE:
+        return run_large_case(case, device, blank)
     execution = runtime.executions.get(case.execution)
     kind = device.partition(":")[0]
     if execution is None or kind not in execution.devices:

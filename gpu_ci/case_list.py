@@ -15,13 +15,15 @@ _PLAIN: Mapping[str, Any] = {"lr": 0.05, "weight_decay": 0.5}
 _MOMENTUM: Mapping[str, Any] = {**_PLAIN, "momentum": 0.9}
 _USUAL: Mapping[str, Any] = {"lr": 1e-3, "weight_decay": 1e-2}
 
-_ADAMW = "decoupled,epsilon=outside"
-_ADAM_HAT = "decoupled,epsilon=hat"
+_ADAMW = "decoupled,law=lr*wd,order=previous,epsilon=outside"
+_ADAM_HAT = "decoupled,law=lr*wd,order=previous,epsilon=hat"
 _ADAM_L2 = "l2,epsilon=outside"
 _SGD_L2 = "l2,momentum=lr_outside"
-_SGDW_INSIDE = "decoupled,momentum=lr_inside"
-_SGDW_OUTSIDE = "decoupled,momentum=lr_outside"
+_SGDW_INSIDE = "decoupled,law=lr*wd,order=previous,momentum=lr_inside"
+_SGDW_OUTSIDE = "decoupled,law=lr*wd,order=previous,momentum=lr_outside"
 
+_LARGE = "generated:100000000"
+"""1e8 elements, 10 steps: see `large_case`."""
 _REAL, _WIDE = "digits_mlp", "synthetic:wide_range"
 _CHANGING = "synthetic:schedule_jump"
 """A learning rate that changes shows where momentum has it."""
@@ -80,6 +82,7 @@ SWEEPS = (
     Sweep("torch", "torch.optim:AdamW", _ADAMW, _FAST, ("tensor-lr", "grad-scaler", "grad-scaler-fused")),
     Sweep("torch", "torch.optim:AdamW", _ADAMW, _FAST, ("capturable", "cuda-graph")),
     Sweep("torch", "torch.optim:AdamW", _ADAMW, _FAST, ("master-weights",), _SIXTEEN),
+    Sweep("torch", "torch.optim:AdamW", _ADAMW, _USUAL, (), traces=(_LARGE,), setting="usual", slow=("large",)),
     Sweep("torch", "torch.optim:Adam", _ADAM_L2, _FAST, _TORCH),
     Sweep("torch", "torch.optim:SGD", _SGD_L2, _MOMENTUM, _TORCH, traces=(_CHANGING,)),
     Sweep("tensorflow", "keras.optimizers:AdamW", _ADAM_HAT, _FAST, ("eager", "function", "compiled")),
@@ -98,6 +101,7 @@ SWEEPS = (
     Sweep("jax", "optax:adamw", _ADAMW, _FAST, ("eager", "jit", "donated", "scan"), ("float32", "bfloat16")),
     Sweep("jax", "optax:adamw", _ADAMW, _FAST, ("jit", "scan"), traces=(_WIDE,)),
     Sweep("jax", "optax:adamw", _ADAMW, _USUAL, ("jit",), setting="usual"),
+    Sweep("jax", "optax:adamw", _ADAMW, _USUAL, (), traces=(_LARGE,), setting="usual", slow=("large",)),
     Sweep("jax", "optax:adamw", _ADAMW, _FAST, ("x64",), ("float64",)),
     Sweep("jax", "optax:adamw", _ADAMW, _FAST, ("apply-if-finite",)),
     Sweep("jax", "optax:adamw", _ADAMW, _FAST, ("master-weights",), _SIXTEEN),
@@ -112,7 +116,10 @@ SWEEPS = (
 )
 """Every row is run. What a device does not have, such as CUDA graphs on a CPU, is left out there: see `GPU_ONLY`."""
 
-GPU_ONLY: Mapping[str, frozenset[str]] = {"torch": frozenset({"capturable", "cuda-graph"})}
+GPU_ONLY: Mapping[str, frozenset[str]] = {
+    "torch": frozenset({"capturable", "cuda-graph", "large"}),
+    "jax": frozenset({"large"}),
+}
 """Runtime -> executions that are not asked for on a CPU."""
 
 

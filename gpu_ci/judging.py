@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,8 @@ from ..conformance.checks import axis_checks, left_at, separation, trajectory_ch
 from ..conformance.effective_decay import law_of_match
 from ..conformance.expectation import Expectation, parse_expectation
 from ..conformance.matching import Matching, match_trajectory
-from ..conformance.observations import make_finding
+from ..conformance.findings import findings_of
+from ..conformance.observations import Observations, make_finding
 from ..conformance.result import Check, Decay, Finding, Result, Severity, Verdict
 from ..conformance.traces import Trace
 from ..conformance.trajectory_verdict import verdict_of_trajectory
@@ -38,6 +39,7 @@ def judge(blank: Result, case: Case, target: Target, played: Played, trace: Trac
         *_kind(verdict, reason, expectation),
         trajectory_check(verdict, matching, rule),
         *axis_checks(expectation, decay, (matching,), verdict),
+        *_as_held(matching, played, rule),
     )
     result = replace(
         blank,
@@ -49,7 +51,8 @@ def judge(blank: Result, case: Case, target: Target, played: Played, trace: Trac
         separation=separation(verdict, {}, matching),
         checks=(*checks, *_proofs(played)),
     )
-    findings = (*_mismatch(result, checks, matching, rule), *_unproved(result, played))
+    told = Observations(verdict, expectation, {}, {}, law, matching, rule, result.rerun, dtype=played.dtype)
+    findings = (*_mismatch(result, checks, matching, rule), *_of_an_audit(told), *_unproved(result, played))
     return replace(result, findings=findings)
 
 
@@ -57,6 +60,32 @@ def _kind(verdict: Verdict, reason: str, expectation: Expectation) -> Iterator[C
     """Yield whether the kind of decay is the one expected."""
     outcome = "passed" if expectation.met_by(verdict) else "failed"
     yield Check("kind", "skipped" if verdict is Verdict.INCONCLUSIVE else outcome, reason, "OC501")
+
+
+def _as_held(matching: Matching, played: Played, rule: str | None) -> Iterator[Check]:
+    """Yield that the bound holds only with hyperparameters rounded as no adapter knows, where that is so."""
+    rounded = {cast for each in matching.accepted for cast in each.casts} - set(played.casts)
+    if rounded and rule is not None:
+        shown = ", ".join(sorted(f"{cast.hyperparameter} rounded to {cast.dtype}" for cast in rounded))
+        yield Check("hyperparameters", "failed", f"inside the bound only with {shown}", "OC501")
+
+
+_AXIS_OF: Mapping[str, str | None] = {
+    # Code of a finding of an audit -> axis that it reports; where something is expected of it, a check judges that.
+    "OC104": "order",
+    "OC201": "law",
+    "OC302": "epsilon",
+    "OC303": None,
+    "OC304": "momentum",
+}
+
+
+def _of_an_audit(observed: Observations) -> Iterator[Finding]:
+    """Yield what an audit says of the form of the rule, under the same codes and just as severely."""
+    for finding in findings_of(observed):
+        axis = _AXIS_OF.get(finding.rule, "")
+        if axis is None or (axis and getattr(observed.expectation, axis) is None):
+            yield finding
 
 
 def _proofs(played: Played) -> Iterator[Check]:

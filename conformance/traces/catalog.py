@@ -1,4 +1,4 @@
-"""Traces by name: those that ship with the package, synthetic ones, and directories."""
+"""Traces by name: those that ship with the package, synthetic and generated ones, and directories."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 from ..addresses import is_address, without_file
 from .errors import TraceError
+from .generated import FORM, generated_trace
+from .generated import PREFIX as GENERATED_PREFIX
 from .index import INDEX_FILE
 from .opening import open_trace
 from .synthetic import KINDS, synthetic_trace
@@ -48,9 +50,9 @@ def default_names() -> tuple[str, ...]:
 def find_trace(name_or_path: str | os.PathLike[str], *, verify: bool = True) -> Trace:
     """The trace that `name_or_path` stands for.
 
-    That is the name of a shipped trace, `synthetic:KIND` or `synthetic:KIND:SEED`, or the path or the address
-    (`https://...`, `s3://...`) of a trace directory (also of its `index.json`); a directory that bears a shipped
-    trace's name is reached as `./NAME`. Directories are verified in full unless `verify` is false.
+    That is the name of a shipped trace, `synthetic:KIND` or `synthetic:KIND:SEED`, `generated:SIZE[:SEED[:STEPS]]`, or
+    the path or the address (`https://...`, `s3://...`) of a trace directory (also of its `index.json`); a directory
+    that bears a shipped trace's name is reached as `./NAME`. Directories are verified in full unless `verify` is false.
     Raises `TraceError`; for an unknown name it lists the known ones and suggests the nearest.
     """
     text = os.fspath(name_or_path)
@@ -58,6 +60,8 @@ def find_trace(name_or_path: str | os.PathLike[str], *, verify: bool = True) -> 
         return open_trace(SHIPPED_FOLDER / text, verify=verify)
     if text.split(":", 1)[0] == SYNTHETIC_PREFIX:
         return _synthetic(text)
+    if text.split(":", 1)[0] == GENERATED_PREFIX:
+        return generated_trace(text)
     if is_address(text):
         return open_trace(without_file(text, INDEX_FILE), verify=verify)
     path = Path(text)
@@ -65,7 +69,7 @@ def find_trace(name_or_path: str | os.PathLike[str], *, verify: bool = True) -> 
         path = path.parent
     if text and os.path.lexists(path):
         return open_trace(path, verify=verify)
-    known = [*SHIPPED, *(f"{SYNTHETIC_PREFIX}:{kind}" for kind in KINDS)]
+    known = [*SHIPPED, *(f"{SYNTHETIC_PREFIX}:{kind}" for kind in KINDS), FORM]
     close = difflib.get_close_matches(text, known, n=1)
     raise TraceError(
         text,

@@ -54,7 +54,7 @@ def _jump(step: int, n_steps: int) -> float:
     return 1.0 if 2 * (step - 1) < n_steps else 0.1
 
 
-def _varied(step: int, n_steps: int) -> float:
+def varied(step: int, n_steps: int) -> float:
     """Another value in every step, neighbours at least a third apart, between 1/8 and 1."""
     return (1.0, 0.5, 0.75, 0.25, 0.625, 0.125, 0.875, 0.375)[(step - 1) % 8]
 
@@ -90,7 +90,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "schedule_jump": Kind("the learning rate falls to a tenth in the middle", multiplier=_jump),
         "small": Kind(
             "a small matrix and a vector, another learning rate in every step: enough to identify decay by",
-            multiplier=_varied,
+            multiplier=varied,
             shapes=MappingProxyType({"matrix": (6, 4), "vector": (5,)}),
             n_steps=12,
         ),

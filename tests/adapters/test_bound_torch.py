@@ -15,6 +15,7 @@ from optconform.reference import RULES, AMSGrad, DecayLaw, Momentum
 from optconform.reference.arithmetic import arithmetic
 from optconform.reference.follow import Follower, Mode
 from optconform.reference.formats import FORMATS
+from optconform.reference.platforms import platform_of
 
 pytestmark = pytest.mark.torch
 
@@ -110,3 +111,16 @@ def test_no_step_leaves_the_bound(name, dtype):
             assert found.ratio <= 1.0, (step, found)
 
     search()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_root_of_torch_is_within_its_row_and_not_correctly_rounded(dtype):
+    """In units of u, half an ulp; on the processors and builds that take it from oneMKL."""
+    torch = pytest.importorskip("torch")
+    squares = np.random.default_rng(0).uniform(1e-3, 4.0, 200_000).astype(dtype)
+    root = torch.from_numpy(squares).sqrt().numpy()
+    exact = np.sqrt(squares.astype(np.longdouble))
+    error = np.abs(root - exact) / (np.spacing(root) / 2)
+    assert error.max() <= platform_of("torch", "cpu").sqrt_error
+    if "MKL" in torch.__config__.show():
+        assert error.max() > platform_of("numpy", "cpu").sqrt_error

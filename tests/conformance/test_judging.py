@@ -190,7 +190,7 @@ class TestArithmetic:
         allowed = judged("torch.optim:AdamW", "torch", dtype=dtype, fused=fused).arithmetic
         assert (allowed.working.name, allowed.storage.name, allowed.scalars.name) == (working, dtype, "float32")
         found = matched("torch.optim:AdamW", "torch", dtype=dtype, fused=fused)
-        assert (found.computed_in, found.platform) == (working, "cpu")
+        assert (found.computed_in, found.platform) == (working, "torch-cpu")
 
     @pytest.mark.tensorflow
     @pytest.mark.parametrize("dtype", ["float32", *NARROW])

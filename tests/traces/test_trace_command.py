@@ -19,6 +19,7 @@ from optconform.conformance.traces import (
     write_trace,
 )
 from optconform.conformance.traces.appending import TraceAppender
+from optconform.conformance.traces.generated import FORM
 from optconform.conformance.traces.run import RecordedRun, Sample
 
 
@@ -37,7 +38,7 @@ def test_list():
 def test_list_json():
     document = json.loads(run("list", "--format", "json").stdout)
     names = [entry["name"] for entry in document["traces"]]
-    assert names == [*shipped_names(), *(f"synthetic:{kind}" for kind in synthetic_kinds())]
+    assert names == [*shipped_names(), *(f"synthetic:{kind}" for kind in synthetic_kinds()), FORM]
     assert all(entry["description"] for entry in document["traces"])
 
 
