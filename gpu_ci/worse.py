@@ -47,9 +47,12 @@ def figures_worse(then: BaselineCase, now: BaselineCase) -> tuple[Worse, ...]:
     return tuple(worse for rule in FIGURES if (worse := rule(then, now)) is not None)
 
 
-def hardware(place: Place) -> tuple[str, str | None]:
-    """Return what must be the same for bits to be: the name, and a GPU's driver, since a driver compiles too."""
-    return place.name, place.details.get("driver")
+def hardware(place: Place) -> tuple[str | None, ...]:
+    """Return what must be the same for bits to be: the name, and what kernels are chosen or compiled by.
+
+    That is a GPU's driver, and the vector extensions of a processor.
+    """
+    return place.name, place.details.get("driver"), place.details.get("vector")
 
 
 def bits_not_comparable(here: Place, there: Place, then: BaselineCase, now: BaselineCase) -> str:

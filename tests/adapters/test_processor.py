@@ -7,14 +7,24 @@ import pytest
 from optconform.adapters.processor import describe_processor
 
 
-def test_name_from_the_kernels_description(tmp_path):
+def test_name_family_and_vector_extensions_from_the_kernels_description(tmp_path):
     source = tmp_path / "cpuinfo"
-    source.write_text("processor\t: 0\nmodel\t\t: 2\nmodel name\t: AMD EPYC  9654\nmodel name\t: another\n")
+    source.write_text(
+        "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC  9654\n"
+        "flags\t\t: fpu avx512f avx2 fma\nmodel name\t: another\n"
+    )
     assert describe_processor(source) == {
-        "name": "AMD EPYC 9654",
+        "name": "AMD EPYC 9654 family 25 model 17",
         "machine": platform.machine(),
         "system": platform.system(),
+        "vector": "avx2 fma avx512f",
     }
+
+
+def test_extensions_of_arm(tmp_path):
+    source = tmp_path / "cpuinfo"
+    source.write_text("processor\t: 0\nFeatures\t: fp asimd evtstrm sve\n")
+    assert describe_processor(source)["vector"] == "asimd sve"
 
 
 @pytest.mark.parametrize("text", [None, "", "processor\t: 0\nBogoMIPS\t: 50.00\n"])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from optconform.conformance.cli.main import main
+from optconform.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -28,6 +28,8 @@ CHECKED_ELSEWHERE = {
     "optconform doctor --self-test": "tests/conformance runs every row of the collection, and the command on a few",
 }
 """Commands that take minutes -> where they are run instead."""
+KEPT = ("my-trace", "my-gate")
+"""What one command leaves for the next."""
 FRAMEWORK_OF = {"torch": "torch", "keras": "tensorflow", "optax": "jax"}
 
 
@@ -50,15 +52,15 @@ def commands() -> list[Command]:
 
 
 def own_commands() -> list[object]:
-    """Each command once; those that write and read `my-trace` are one item, in the order in which they stand."""
+    """Each command once; those that write and read a thing of `KEPT` are one item, in the order in which they stand."""
     items = []
     shown: dict[tuple[str, int], Command] = {}
     for command in commands():
         if command.line.startswith("optconform "):
             shown.setdefault((command.line, command.status), command)
-    alone = [[command] for command in shown.values() if "my-trace" not in command.line]
-    together = [command for command in shown.values() if "my-trace" in command.line]
-    for number, group in enumerate([*alone, together]):
+    alone = [[command] for command in shown.values() if not any(name in command.line for name in KEPT)]
+    together = [[command for command in shown.values() if name in command.line] for name in KEPT]
+    for number, group in enumerate([*alone, *together]):
         line = group[0].line
         if line in CHECKED_ELSEWHERE:
             continue
