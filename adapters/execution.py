@@ -7,15 +7,13 @@ computes the same numbers, so numbers cannot show it: every execution observes w
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from .errors import MissingFramework, TargetError
-from .frameworks import framework_named, is_findable, not_installed
+from .errors import TargetError
+from .frameworks import FRAMEWORKS, import_beside, missing_imports
 from .protocol import Array, Gradients, Target, Trajectory
-from .text import describe_error
 
 MASTER_DTYPES: Mapping[str, str] = {"bfloat16": "float32", "float16": "float32"}
 """dtype of a model and its gradients -> that of the master weights which an optimizer steps in its place."""
@@ -46,6 +44,24 @@ class Executed(Trajectory, Protocol):
 
     def proof(self) -> Proof:
         """Return what the steps so far have shown; of a way that goes unproved before the first, that it is not."""
+
+
+class OfOptimizer:
+    """What every `Executed` tells of the `optimizer` that it steps: what that holds, and its parameters and state."""
+
+    def __init__(self, optimizer: Trajectory) -> None:
+        self.held, self.casts = optimizer.held, optimizer.casts
+        self.missing_gradient = optimizer.missing_gradient
+        self.computes_in, self.scalars_in = optimizer.computes_in, optimizer.scalars_in
+        self._reads = optimizer
+
+    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
+        """Return copies of the parameters that the optimizer steps, all or those named."""
+        return self._reads.read_parameters(names)
+
+    def read_state(self) -> dict[str, dict[str, Array]]:
+        """Return copies of the state: slot -> parameter name -> array."""
+        return self._reads.read_state()
 
 
 class Open(Protocol):
@@ -82,11 +98,8 @@ class Execution:
     """dtype of the gradients -> dtype of the parameters that the optimizer steps, where that is another one."""
 
 
-class Runtime(Protocol):
-    """One framework as one process runs it: its executions, its devices, and what is recorded about both."""
-
-    executions: Mapping[str, Execution]
-    """By name; the first is the plain one, which every target takes."""
+class Present(Protocol):
+    """What is there: the part of `Adapter` and `Runtime` that both tell."""
 
     def versions(self) -> dict[str, str]:
         """Package name -> version of all that computes."""
@@ -94,11 +107,34 @@ class Runtime(Protocol):
     def devices(self) -> tuple[str, ...]:
         """Devices present: `cpu`, `gpu:0`, ..."""
 
+
+class Runtime(Present, Protocol):
+    """One framework as one process runs it: its executions, its devices, and what is recorded about both."""
+
+    executions: Mapping[str, Execution]
+    """By name; the first is the plain one, which every target takes."""
+
     def describe(self, device: str) -> dict[str, str]:
         """What is known of a device: `name`, and for a GPU `driver`, `capability` and `memory` where they are told."""
 
     def flags(self) -> dict[str, str]:
         """Settings that change bits: determinism, TF32, matrix precision, XLA's flags, as they are now."""
+
+
+class OfAdapter:
+    """What a `Runtime` tells as the `adapter` of its framework does, and its executions by name."""
+
+    def __init__(self, adapter: Present, rows: Iterable[Execution]) -> None:
+        self.executions: Mapping[str, Execution] = {row.name: row for row in rows}
+        self._adapter = adapter
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of all that computes."""
+        return self._adapter.versions()
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices present: `cpu`, `gpu:0`, ..."""
+        return self._adapter.devices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +154,13 @@ class RuntimeRow:
     """Top-level modules that must all be there."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment of its process, beyond that of the framework."""
+    installed_by: str = ""
+    """What pip is given to install it, where that is not the framework's extra alone."""
+
+    @property
+    def install_command(self) -> str:
+        """The command that installs all that it imports."""
+        return f"pip install {self.installed_by}" if self.installed_by else FRAMEWORKS[self.framework].install_command
 
 
 RUNTIMES: Mapping[str, RuntimeRow] = {
@@ -138,6 +181,7 @@ RUNTIMES: Mapping[str, RuntimeRow] = {
             "jax",
             ("keras", "jax"),
             {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            "'optconform[jax]' keras",
         ),
         RuntimeRow(
             "keras-torch",
@@ -147,6 +191,7 @@ RUNTIMES: Mapping[str, RuntimeRow] = {
             "torch",
             ("keras", "torch"),
             {"KERAS_BACKEND": "torch"},
+            "'optconform[torch]' keras",
         ),
     )
 }
@@ -162,28 +207,18 @@ def runtime_named(name: str) -> RuntimeRow:
 
 def runtime_present(row: RuntimeRow) -> bool:
     """Return whether all that a runtime imports can be found. Imports nothing."""
-    return all(is_findable(name) for name in row.imports)
+    return not missing_imports(row)
 
 
 def load_runtime(name: str) -> Runtime:
     """Import what a runtime needs and return it; its environment must be set before, as `environment_of` says.
 
-    Raises `TargetError` for an unknown name, `MissingFramework` with the install command where something is absent.
+    Raises `TargetError` for an unknown name, `MissingFramework` as `import_beside` does.
     """
     row = runtime_named(name)
-    framework = framework_named(row.framework)
-    absent = [each for each in row.imports if not is_findable(each)]
-    if absent:
-        raise not_installed(framework, f"no module named {' or '.join(absent)}")
-    try:
-        module = importlib.import_module(f".{row.module}", __package__)
-    except MissingFramework:
-        raise
-    except Exception as error:
-        raise not_installed(framework, f"importing it raised {describe_error(error)}") from error
-    return cast("Runtime", getattr(module, row.make)())
+    return cast("Runtime", getattr(import_beside(row.module, row), row.make)())
 
 
 def environment_of(row: RuntimeRow) -> dict[str, str]:
     """Return the environment variables of a runtime's process, which must be there before its first import."""
-    return {**framework_named(row.framework).environment, **row.environment}
+    return {**FRAMEWORKS[row.framework].environment, **row.environment}

@@ -8,13 +8,30 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .errors import MissingFramework, TargetError
 from .text import describe_error
 
 if TYPE_CHECKING:
     from .protocol import Adapter
+
+
+class Needed(Protocol):
+    """What has to be installed: a framework, or a runtime of several."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Top-level modules that must all be there."""
+
+    @property
+    def install_command(self) -> str:
+        """The command that installs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +118,9 @@ def framework_of_import(module: str) -> Framework | None:
     return next((row for row in FRAMEWORKS.values() if root in row.imports + row.class_roots), None)
 
 
-def missing_imports(framework: Framework) -> tuple[str, ...]:
-    """Return those of the framework's top-level modules that cannot be found. Imports none of them."""
-    return tuple(name for name in framework.imports if not is_findable(name))
+def missing_imports(needed: Needed) -> tuple[str, ...]:
+    """Return those of the top-level modules `needed` that cannot be found. Imports none of them."""
+    return tuple(name for name in needed.imports if not is_findable(name))
 
 
 def installed_frameworks() -> tuple[str, ...]:
@@ -117,9 +134,9 @@ def prepare_environment(framework: Framework) -> None:
         os.environ.setdefault(name, value)
 
 
-def not_installed(framework: Framework, detail: str) -> MissingFramework:
-    """Return the error for a framework that cannot be imported, with the command that installs it."""
-    return MissingFramework(f"{framework.name} cannot be used: {detail}. Install it with: {framework.install_command}")
+def not_installed(needed: Needed, detail: str) -> MissingFramework:
+    """Return the error for what cannot be imported, with the command that installs it."""
+    return MissingFramework(f"{needed.name} cannot be used: {detail}. Install it with: {needed.install_command}")
 
 
 def load_adapter(name: str) -> Adapter:
@@ -129,17 +146,26 @@ def load_adapter(name: str) -> Adapter:
     framework is absent, and with the original error where it is there but does not import.
     """
     framework = framework_named(name)
-    absent = missing_imports(framework)
-    if absent:
-        raise not_installed(framework, f"no module named {' or '.join(absent)}")
     prepare_environment(framework)
+    module = import_beside(framework.adapter_module, framework)
+    return cast("Adapter", getattr(module, framework.adapter_class)())
+
+
+def import_beside(module: str, needed: Needed) -> ModuleType:
+    """Import the `module` beside this one that runs what is `needed`.
+
+    Raises `MissingFramework` with the install command where that is absent, and with the original error where it is
+    there but does not import.
+    """
+    absent = missing_imports(needed)
+    if absent:
+        raise not_installed(needed, f"no module named {' or '.join(absent)}")
     try:
-        module = importlib.import_module(f".{framework.adapter_module}", __package__)
+        return importlib.import_module(f".{module}", __package__)
     except MissingFramework:
         raise
     except Exception as error:
-        raise not_installed(framework, f"importing it raised {describe_error(error)}") from error
-    return cast("Adapter", getattr(module, framework.adapter_class)())
+        raise not_installed(needed, f"importing it raised {describe_error(error)}") from error
 
 
 def is_findable(name: str) -> bool:

@@ -31,32 +31,27 @@ from .keras_executed import Way
 from .protocol import Array, Target
 
 
-def _versions(*packages: str) -> dict[str, str]:
-    return {name: version(name) for name in packages}
+class _BackendRuntime:
+    """What the two have in common: `backend` opens executions, and `devices` knows the library below Keras."""
 
-
-class KerasJaxRuntime:
-    """`Runtime` of Keras's optimizers on the JAX backend. Raises `MissingFramework` where Keras runs on another."""
-
-    def __init__(self) -> None:
-        from . import jax_devices, keras_on_jax
-
-        self._backend: ModuleType = keras_on_jax
-        self._devices: ModuleType = jax_devices
-        ways: Mapping[str, Callable[[KerasBuilt], Way]] = {
-            "eager": keras_on_jax.eager,
-            "stateless": keras_on_jax.StatelessJax,
-        }
+    def __init__(
+        self,
+        backend: ModuleType,
+        devices: ModuleType,
+        packages: Sequence[str],
+        opened: Mapping[str, Callable[..., Any]],
+    ) -> None:
+        self._backend, self._devices, self._packages = backend, devices, packages
         self.executions: Mapping[str, Execution] = {
-            name: Execution(name, partial(_opened, partial(keras_on_jax.opened, way))) for name, way in ways.items()
+            name: Execution(name, partial(_opened, each)) for name, each in opened.items()
         }
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of Keras, JAX, jaxlib and NumPy."""
-        return _versions("keras", "jax", "jaxlib", "numpy")
+        """Return the versions of Keras, of the library below it, and of NumPy."""
+        return {name: version(name) for name in ("keras", *self._packages, "numpy")}
 
     def devices(self) -> tuple[str, ...]:
-        """Return those of `cpu`, `gpu:0`, ... that JAX has."""
+        """Return those of `cpu`, `gpu:0`, ... that the library has."""
         found: tuple[str, ...] = self._devices.present_devices()
         return found
 
@@ -66,39 +61,31 @@ class KerasJaxRuntime:
         return found
 
     def flags(self) -> dict[str, str]:
-        """Return settings of Keras, JAX and XLA that change bits, as they are now."""
+        """Return settings of Keras and of the library that change bits, as they are now."""
         return {"floatx": str(self._backend.keras.config.floatx()), **self._devices.flags()}
 
 
-class KerasTorchRuntime:
+class KerasJaxRuntime(_BackendRuntime):
+    """`Runtime` of Keras's optimizers on the JAX backend. Raises `MissingFramework` where Keras runs on another."""
+
+    def __init__(self) -> None:
+        from . import jax_devices, keras_on_jax
+
+        ways: Mapping[str, Callable[[KerasBuilt], Way]] = {
+            "eager": keras_on_jax.eager,
+            "stateless": keras_on_jax.StatelessJax,
+        }
+        opened = {name: partial(keras_on_jax.opened, way) for name, way in ways.items()}
+        super().__init__(keras_on_jax, jax_devices, ("jax", "jaxlib"), opened)
+
+
+class KerasTorchRuntime(_BackendRuntime):
     """`Runtime` of Keras's optimizers on the PyTorch backend. Raises `MissingFramework` where Keras runs on another."""
 
     def __init__(self) -> None:
         from . import keras_on_torch, torch_devices
 
-        self._backend: ModuleType = keras_on_torch
-        self._devices: ModuleType = torch_devices
-        self.executions: Mapping[str, Execution] = {
-            "eager": Execution("eager", partial(_opened, keras_on_torch.opened))
-        }
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of Keras, PyTorch and NumPy."""
-        return _versions("keras", "torch", "numpy")
-
-    def devices(self) -> tuple[str, ...]:
-        """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
-        found: tuple[str, ...] = self._backend.devices()
-        return found
-
-    def describe(self, device: str) -> dict[str, str]:
-        """Return what is known of a device."""
-        found: dict[str, str] = self._devices.describe_device(device)
-        return found
-
-    def flags(self) -> dict[str, str]:
-        """Return settings of Keras and PyTorch that change bits, as they are now."""
-        return {"floatx": str(self._backend.keras.config.floatx()), **self._devices.flags()}
+        super().__init__(keras_on_torch, torch_devices, ("torch",), {"eager": keras_on_torch.opened})
 
 
 def _opened(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from .execution import Proof
-from .protocol import Array, Gradients, Trajectory
+from .execution import OfOptimizer, Proof
+from .protocol import Gradients, Trajectory
 
 
 class Way(Protocol):
@@ -19,8 +19,8 @@ class Way(Protocol):
         """Return whether every step so far was executed this way, and what shows it, without a full stop."""
 
 
-class KerasExecuted:
-    """`Executed`: steps go `way`, and everything is read from `optimizer`.
+class KerasExecuted(OfOptimizer):
+    """`Executed`: steps go `way`; the slots of the state bear the names of `keras_slots.slots_of`.
 
     `misplaced` returns the names of parameters and state that do not live on `device`; `backend` says whose they are.
     """
@@ -28,10 +28,8 @@ class KerasExecuted:
     def __init__(
         self, optimizer: Trajectory, way: Way, *, device: str, backend: str, misplaced: Callable[[], list[str]]
     ) -> None:
-        self.held, self.casts = optimizer.held, optimizer.casts
-        self.missing_gradient = optimizer.missing_gradient
-        self.computes_in, self.scalars_in = optimizer.computes_in, optimizer.scalars_in
-        self._optimizer, self._way = optimizer, way
+        super().__init__(optimizer)
+        self._way = way
         self._device, self._backend, self._misplaced = device, backend, misplaced
         self._astray = misplaced()
         self._steps = 0
@@ -40,14 +38,6 @@ class KerasExecuted:
         """Apply one update. Raises `StepFailed` where it raises."""
         self._way.step(gradients, lr)
         self._steps += 1
-
-    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Return copies of the parameters (all, or those named)."""
-        return self._optimizer.read_parameters(names)
-
-    def read_state(self) -> dict[str, dict[str, Array]]:
-        """Return copies of the state, under the names of `keras_slots.slots_of`."""
-        return self._optimizer.read_state()
 
     def proof(self) -> Proof:
         """Return what the way has seen, and where parameters and state lay before the first step and lie now."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from .arrays import host_copies
-from .execution import MASTER_DTYPES, Executed, Execution, Feed
+from .execution import MASTER_DTYPES, Executed, Execution, Feed, OfAdapter
 from .keras_executed import KerasExecuted, Way
 from .keras_import import deterministic_ops, keras, tf
 from .keras_loss_scale import LossScaleWay
@@ -33,15 +33,15 @@ ENVIRONMENT = (
 """Environment variables that change what TensorFlow computes, or where."""
 
 
-class KerasRuntime:
+class KerasRuntime(OfAdapter):
     """`Runtime` of Keras's optimizers on the TensorFlow backend."""
 
     def __init__(self) -> None:
-        self._adapter = KerasAdapter()
+        adapter = KerasAdapter()
 
         def execution(name: str, path: str, way: MakeWay, masters: Mapping[str, str] | None = None) -> Execution:
             steps_in = masters or {}
-            return Execution(name, partial(_opened, self._adapter, path, way, bool(steps_in)), steps_in=steps_in)
+            return Execution(name, partial(_opened, adapter, path, way, bool(steps_in)), steps_in=steps_in)
 
         rows = (
             execution("eager", "eager", lambda optimizer, *_: eager(optimizer)),
@@ -55,15 +55,7 @@ class KerasRuntime:
                 MASTER_DTYPES,
             ),
         )
-        self.executions: Mapping[str, Execution] = {row.name: row for row in rows}
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of TensorFlow, Keras and NumPy."""
-        return self._adapter.versions()
-
-    def devices(self) -> tuple[str, ...]:
-        """Return `cpu` and one `gpu:N` for every GPU."""
-        return self._adapter.devices()
+        super().__init__(adapter, rows)
 
     def describe(self, device: str) -> dict[str, str]:
         """Return what is known of a device; of a GPU what TensorFlow and the driver tell."""

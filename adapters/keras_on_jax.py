@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from .devices import resolve_device
-from .jax_scope import Scope, devices_of, present_devices
+from .jax_scope import Scope, device_called, present_devices
 from .keras_backend import import_keras
 from .keras_built import KerasBuilt
 from .keras_executed import BodyCalls, EagerWay, KerasExecuted, Way
@@ -33,8 +33,7 @@ def opened(
 ) -> KerasExecuted:
     """Build the target on `device` and begin the execution that `way` is."""
     place = resolve_device(device, present_devices(), "Keras on JAX", REMEDY)
-    kind, _, index = place.partition(":")
-    wanted = devices_of(kind)[int(index or 0)]
+    wanted = device_called(place)
     scope = Scope(wanted, double=dtype == "float64")
     built = KerasBuilt(keras, target, hyperparameters, parameters, dtype=dtype, entered=scope.entered)
 

@@ -14,16 +14,12 @@ from .keras_backend import import_keras
 from .keras_built import KerasBuilt
 from .keras_executed import BodyCalls, KerasExecuted
 from .protocol import Array, Gradients, Target
+from .torch_devices import present_devices
 
 BACKEND = "torch"
 REMEDY = "Install a PyTorch with GPU support and see torch.cuda.is_available()."
 
 keras = import_keras(BACKEND)
-
-
-def devices() -> tuple[str, ...]:
-    """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
-    return ("cpu", *(f"gpu:{number}" for number in range(torch.cuda.device_count())))
 
 
 def opened(
@@ -35,7 +31,7 @@ def opened(
     device: str,
 ) -> KerasExecuted:
     """Build the target on `device` and begin its eager execution."""
-    place = resolve_device(device, devices(), "Keras on PyTorch", REMEDY)
+    place = resolve_device(device, present_devices(), "Keras on PyTorch", REMEDY)
     wanted = torch.device(place.replace("gpu", "cuda"))
     built = KerasBuilt(
         keras, target, hyperparameters, parameters, dtype=dtype, entered=partial(keras.device, str(wanted))

@@ -62,6 +62,9 @@ class LargeSteps(Protocol):
     def take(self, array: Any, where: Any) -> Any:
         """Return the elements of `array` at placed coordinates, or in a slice, as float64; inside `judging` alone."""
 
+    def lives_on(self) -> tuple[str, ...]:
+        """Return where parameters, gradient and state are now: `cpu`, `gpu:0`, ...; more than one if they are apart."""
+
     def to_host(self, array: Any) -> Array:
         """Return an array as NumPy has it."""
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .arrays import host_dtype
-from .execution import Executed, Execution, Feed, Proof
+from .execution import Executed, Execution, Feed, OfAdapter, OfOptimizer, Proof
 from .numpy_array import NumPyAdapter, NumPyOptimizer
 from .processor import describe_processor
 from .protocol import Array, Gradients, Target
 
 
-class NumPyRuntime:
+class NumPyRuntime(OfAdapter):
     """NumPy in one process."""
 
     def __init__(self) -> None:
-        self.executions: Mapping[str, Execution] = {row.name: row for row in EXECUTIONS}
-        self._adapter = NumPyAdapter()
-
-    def versions(self) -> dict[str, str]:
-        """Return the version of NumPy."""
-        return self._adapter.versions()
-
-    def devices(self) -> tuple[str, ...]:
-        """Return `cpu`, the only one."""
-        return self._adapter.devices()
+        super().__init__(NumPyAdapter(), EXECUTIONS)
 
     def describe(self, device: str) -> dict[str, str]:
         """Return what is known of the processor."""
@@ -43,15 +34,11 @@ class NumPyRuntime:
         }
 
 
-class NumPyExecuted:
+class NumPyExecuted(OfOptimizer):
     """A NumPy optimizer on its way."""
 
     def __init__(self, optimizer: NumPyOptimizer, dtype: str) -> None:
-        self.held = optimizer.held
-        self.casts = optimizer.casts
-        self.missing_gradient = optimizer.missing_gradient
-        self.computes_in = optimizer.computes_in
-        self.scalars_in = optimizer.scalars_in
+        super().__init__(optimizer)
         self._optimizer = optimizer
         self._dtype = host_dtype(dtype)
         self._steps = 0
@@ -60,14 +47,6 @@ class NumPyExecuted:
         """Apply one update. Raises as `NumPyOptimizer.step` does."""
         self._optimizer.step(gradients, lr)
         self._steps += 1
-
-    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Return copies of the parameters, all or those named."""
-        return self._optimizer.read_parameters(names)
-
-    def read_state(self) -> dict[str, dict[str, Array]]:
-        """Return copies of the state: slot -> parameter name -> array."""
-        return self._optimizer.read_state()
 
     def proof(self) -> Proof:
         """Return that steps were taken, and that the parameters are arrays of the dtype asked for, on the host."""

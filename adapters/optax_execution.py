@@ -11,7 +11,7 @@ from . import jax_devices
 from .arrays import HOST_DTYPES, host_copies
 from .devices import resolve_device
 from .errors import PathNotTaken
-from .execution import MASTER_DTYPES, Executed, Execution, Feed
+from .execution import MASTER_DTYPES, Executed, Execution, Feed, OfAdapter
 from .jax_scope import device_called
 from .optax_jax import OptaxAdapter, OptaxOptimizer
 from .optax_masters import MasterWeights
@@ -48,23 +48,13 @@ WAYS: Mapping[str, Way] = {
 """By name; the first is the plain one."""
 
 
-class OptaxRuntime:
+class OptaxRuntime(OfAdapter):
     """Optax on one process's JAX: a `Runtime`."""
 
     def __init__(self) -> None:
-        self._adapter = OptaxAdapter()
-        self.executions: Mapping[str, Execution] = {
-            name: Execution(name, partial(_begun, self._adapter, name), steps_in=way.steps_in)
-            for name, way in WAYS.items()
-        }
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of JAX, jaxlib, Optax and NumPy."""
-        return self._adapter.versions()
-
-    def devices(self) -> tuple[str, ...]:
-        """Return `cpu`, unless JAX_PLATFORMS leaves it out, and one `gpu:N` for every GPU."""
-        return self._adapter.devices()
+        adapter = OptaxAdapter()
+        rows = (Execution(name, partial(_begun, adapter, name), steps_in=way.steps_in) for name, way in WAYS.items())
+        super().__init__(adapter, rows)
 
     def describe(self, device: str) -> dict[str, str]:
         """Return what is known of a device, as `jax_devices.describe_device` does."""

@@ -15,7 +15,7 @@ import optax
 from .devices import resolve_device
 from .errors import NotSupported
 from .generated_gradients import GRADIENTS, PARAMETERS, Layout, generated_bits, key_of
-from .jax_scope import Scope, devices_of
+from .jax_scope import Scope, device_called, present_devices
 from .large_steps import LargeProblem
 from .optax_jax import OptaxAdapter
 from .protocol import Array
@@ -32,8 +32,7 @@ class OptaxLarge:
             raise NotSupported("jax stages no gradients here: they are made on the device alone.")
         self._problem = problem
         name = resolve_device(device, adapter.devices(), adapter.framework, "See jax.devices().")
-        kind, _, index = name.partition(":")
-        place = devices_of(kind)[int(index or 0)]
+        place = device_called(name)
         self._scope = Scope(place, double=problem.dtype == "float64")
         self._wide = Scope(place, double=True)
         self._made = {
@@ -83,6 +82,12 @@ class OptaxLarge:
     def take(self, array: Any, where: Any) -> Any:
         """Return some elements as float64."""
         return array[where].astype(jnp.float64)
+
+    def lives_on(self) -> tuple[str, ...]:
+        """Return where parameters, gradient and state are now."""
+        names = {device_called(name): name for name in present_devices()}
+        leaves = jax.tree_util.tree_leaves((self._theta, self._state, self._gradient))
+        return tuple(sorted({names[device] for leaf in leaves for device in leaf.devices()}))
 
     def to_host(self, array: Any) -> Array:
         """Return an array as NumPy has it."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from .errors import PathNotTaken
-from .execution import Feed, Proof
+from .execution import Feed, OfOptimizer, Proof
 from .optax_jax import OptaxOptimizer
 from .optax_observed import Observed, Seen, donated
-from .protocol import Array, Gradients
+from .protocol import Gradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,11 @@ class Asked:
     """JAX's device that was asked for by name."""
 
 
-class Stepped:
+class Stepped(OfOptimizer):
     """An `Executed` whose steps are those of an `OptaxOptimizer`; `judge` says whether they went as they should."""
 
     def __init__(self, optimizer: OptaxOptimizer, asked: Asked, judge: Callable[[Seen], tuple[bool, str]]) -> None:
-        self.held, self.casts = optimizer.held, optimizer.casts
-        self.missing_gradient = optimizer.missing_gradient
-        self.computes_in, self.scalars_in = optimizer.computes_in, optimizer.scalars_in
+        super().__init__(optimizer)
         self.optimizer = optimizer
         self.seen = Seen()
         self._judge = judge
@@ -45,14 +43,6 @@ class Stepped:
         before = self.optimizer.snapshot()
         self.optimizer.step(gradients, lr)
         self.seen.stepped(before, self.optimizer.snapshot(), self._device)
-
-    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Return copies of the parameters (all, or those named)."""
-        return self.optimizer.read_parameters(names)
-
-    def read_state(self) -> dict[str, dict[str, Array]]:
-        """Return copies of the state, slot by slot."""
-        return self.optimizer.read_state()
 
     def proof(self) -> Proof:
         """Return what the calls of the update, the buffers and their devices have shown."""

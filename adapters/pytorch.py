@@ -15,6 +15,7 @@ from .options import constructor_arguments, without_unaccepted_lr
 from .protocol import PLAIN, Array, Layout, Target
 from .text import escape_control
 from .torch_construct import construct, construct_in_groups, require_path
+from .torch_devices import present_devices
 from .torch_optimizer import Precision, TorchOptimizer
 from .torch_paths import PATHS, path_named, path_options
 from .torch_tensors import to_tensor
@@ -33,7 +34,7 @@ class TorchAdapter:
 
     def devices(self) -> tuple[str, ...]:
         """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
-        return ("cpu", *(f"gpu:{index}" for index in range(torch.cuda.device_count())))
+        return present_devices()
 
     def place(self, device: str) -> str:
         """Return torch's own name for `device`: `cpu`, `cuda:0`, ... Raises `MissingDevice`."""

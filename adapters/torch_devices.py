@@ -30,6 +30,16 @@ FLAGS: Mapping[str, Callable[[], Any]] = {
 """Name -> what reads it."""
 
 
+def present_devices() -> tuple[str, ...]:
+    """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
+    return ("cpu", *(f"gpu:{index}" for index in range(torch.cuda.device_count())))
+
+
+def name_of(device: Any) -> str:
+    """Return what a `torch.device` is called here: `cpu` or `gpu:N`, on ROCm too; others as torch names them."""
+    return f"gpu:{device.index or 0}" if device.type == "cuda" else str(device)
+
+
 def describe_device(device: str) -> dict[str, str]:
     """Return what is known of `cpu` or `gpu:N`: `name`, and for a GPU its `capability`, `memory` in bytes and `driver`.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from .arrays import host_copies
-from .execution import MASTER_DTYPES, Executed, Execution, Feed, Proof
+from .execution import MASTER_DTYPES, Executed, Execution, Feed, OfAdapter, OfOptimizer, Proof
 from .options import accepts, names_of
 from .protocol import Array, Gradients, SparseRows, Target
 from .pytorch import TorchAdapter
@@ -34,20 +34,11 @@ from .torch_proofs import (
 from .torch_scaling import ScaledWatch, scale_for
 
 
-class TorchRuntime:
+class TorchRuntime(OfAdapter):
     """PyTorch in one process."""
 
     def __init__(self) -> None:
-        self.executions: Mapping[str, Execution] = {row.name: row for row in EXECUTIONS}
-        self._adapter = TorchAdapter()
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of torch and NumPy."""
-        return self._adapter.versions()
-
-    def devices(self) -> tuple[str, ...]:
-        """Return `cpu` and one `gpu:N` for every CUDA or ROCm device."""
-        return self._adapter.devices()
+        super().__init__(TorchAdapter(), EXECUTIONS)
 
     def describe(self, device: str) -> dict[str, str]:
         """Return what is known of a device."""
@@ -58,15 +49,11 @@ class TorchRuntime:
         return flags()
 
 
-class TorchExecuted:
+class TorchExecuted(OfOptimizer):
     """A PyTorch optimizer on its way, watched in every step."""
 
     def __init__(self, optimizer: TorchOptimizer, watch: Watch, place: str, gradient_dtype: str | None = None) -> None:
-        self.held = optimizer.held
-        self.casts = optimizer.casts
-        self.missing_gradient = optimizer.missing_gradient
-        self.computes_in = optimizer.computes_in
-        self.scalars_in = optimizer.scalars_in
+        super().__init__(optimizer)
         self._optimizer = optimizer
         self._watch = watch
         self._location = Location(optimizer, place)
@@ -79,14 +66,6 @@ class TorchExecuted:
         with _without_capture_notice():
             self._optimizer.step(given, lr)
         self._location.look()
-
-    def read_parameters(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Return copies of the parameters that the optimizer steps, all or those named."""
-        return self._optimizer.read_parameters(names)
-
-    def read_state(self) -> dict[str, dict[str, Array]]:
-        """Return copies of the state: slot -> parameter name -> array."""
-        return self._optimizer.read_state()
 
     def proof(self) -> Proof:
         """Return what the steps so far have shown."""

@@ -13,6 +13,7 @@ from .generated_gradients import GRADIENTS, PARAMETERS, Layout, generated_bits, 
 from .large_steps import LargeProblem
 from .protocol import Array
 from .pytorch import TorchAdapter
+from .torch_devices import HOST_SCALARS, name_of
 from .torch_staging import lane_to, staged
 from .torch_tensors import to_array, to_tensor
 
@@ -81,6 +82,12 @@ class TorchLarge:
         """Return some elements as float64."""
         chosen = array[where] if isinstance(where, slice) else torch.index_select(array, 0, where)
         return chosen.to(torch.float64)
+
+    def lives_on(self) -> tuple[str, ...]:
+        """Return where parameters, gradient and state are now; of the count of steps, kept on the host, nothing."""
+        state = self._optimizer.state.get(self._parameter, {})
+        slots = [value for slot, value in state.items() if slot not in HOST_SCALARS]
+        return tuple(sorted({name_of(tensor.device) for tensor in (self._parameter, self._parameter.grad, *slots)}))
 
     def to_host(self, array: Any) -> Array:
         """Return an array as NumPy has it."""

@@ -9,8 +9,10 @@ import click
 
 from ..conformance.cli.options import (
     DTYPES,
+    RUN_FORMATS,
     Assignment,
     Renaming,
+    choose_format,
     limit_options,
     parse_counting,
     parse_limits,
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 RUNTIME_NAMES = ("numpy", "torch", "tensorflow", "jax", "keras-jax", "keras-torch")
 RULE_NAMES = ("adamw", "adam_l2", "sgdw", "sgd_l2")
 """These stand here as plain data, so that `--help` imports neither adapters nor NumPy."""
-FORMATS = ("text", "json", "junit", "markdown", "html")
 _TIMEOUT = 300.0
 
 
@@ -74,7 +75,7 @@ _TIMEOUT = 300.0
 @click.option("--select", "selected", multiple=True, metavar="CODE", help="Count these findings only.")
 @click.option("--ignore", multiple=True, metavar="CODE", help="Do not count these findings.")
 @limit_options(_TIMEOUT)
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="text", show_default=True)
+@choose_format(*RUN_FORMATS)
 @click.option(
     "--output",
     type=click.Path(file_okay=False),
@@ -116,7 +117,7 @@ def gate(
     from ..conformance.workers.questions import require_in
     from .baseline_change import why_unfit
     from .case_job import CaseJob
-    from .gate import Rules, baseline_path, judged_run, run_of
+    from .gate import Rules, baseline_path, judged_run, require_baseline, run_of
     from .outputs import leave_files, tell_ci
     from .places import normal_device
     from .rerun import rerun_command
@@ -127,17 +128,18 @@ def gate(
     device = normal_device(device)
     counting = parse_counting(selected, ignore)
     rules = Rules(how["baseline"], how["strict"], how["allow_new_device"], how["skips"], counting)
-    if how["update_baseline"] and rules.baseline is None:
+    if how["update_baseline"] and not rules.baseline:
         raise click.UsageError("--update-baseline needs --baseline PATH: the file to write, or a folder for it")
     require_format(output_format)
+    require_baseline(rules.baseline, updating=how["update_baseline"])
     limits = parse_limits(timeout, memory, None, device)
-    for name in require:
-        require_in(None, name)
     cases = _cases(targets, device, runtimes, how, limits)
     chosen = select(cases, runtimes=() if targets else runtimes, patterns=patterns, all_cases=all_cases)
     if listing:
         click.echo("\n".join(case.name for case in chosen.cases))
         return 0
+    for name in require:
+        require_in(None, name)
     jobs = [
         CaseJob(case, device, repeat, rerun_command(case, device, repeat, declared=not targets))
         for case in chosen.cases
@@ -146,7 +148,9 @@ def gate(
         run = run_of(chosen, device, bar.each(run_cases(jobs, limits)), counting)
     updating = baseline_path(rules.baseline, run.place) if how["update_baseline"] else None
     unfit = why_unfit(run) if updating else ""
-    report = judged_run(run, chosen, replace(rules, baseline=None) if updating else rules)
+    if updating:  # a new baseline takes the run as it is, skips too
+        rules = replace(rules, baseline=None, skips=len(run.results))
+    report = judged_run(run, chosen, rules)
     document = report.to_json()
     if updating and not unfit:
         update_baseline(run, updating)

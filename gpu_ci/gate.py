@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..conformance.observations import make_finding
 from ..conformance.result import Counting, ExitStatus
-from .baseline import read_baseline
+from .baseline import BaselineError, read_baseline
 from .measured import CaseResult, GateRun, Place
 from .places import file_name_of
 from .regression import hold_against
@@ -47,7 +47,7 @@ def run_of(
         found,
         tuple(sorted(results, key=lambda each: each.case.name)),
         selection.not_asked,
-        selection.narrowed,
+        selection.patterns,
         selection.all_cases,
         today,
     )
@@ -58,7 +58,7 @@ def judged_run(run: GateRun, selection: Selection, rules: Rules) -> GateReport:
 
     Raises `BaselineError` where the baseline cannot be read.
     """
-    left_out = tuple(_left_out(selection))
+    left_out = (*_left_out(selection), *_not_counted(rules.counting))
     path = baseline_path(rules.baseline, run.place)
     if path is None:
         return GateReport(run, _with_skips_counted(run.results, rules.skips), left_out=left_out)
@@ -68,9 +68,9 @@ def judged_run(run: GateRun, selection: Selection, rules: Rules) -> GateReport:
         results = _with_skips_counted(run.results, rules.skips)
         return GateReport(run, results, Compared(str(path), sentence, status), left_out)
     held = hold_against(run, read_baseline(path), strict=rules.strict, allow_new_device=rules.allow_new_device)
-    counted = (
-        replace(each, result=each.result.counting_only(rules.counting)) for each in (*held.results, *held.missing)
-    )
+    # Where nothing is compared, no baseline says which cases may be skipped.
+    results = _with_skips_counted(held.results, rules.skips) if held.not_comparable else held.results
+    counted = (replace(each, result=each.result.counting_only(rules.counting)) for each in (*results, *held.missing))
     ordered = sorted(counted, key=lambda each: each.case.name)
     compared = Compared(str(path), held.not_comparable or "; ".join(held.notes), held.status)
     return GateReport(run, tuple(ordered), compared, left_out)
@@ -79,12 +79,27 @@ def judged_run(run: GateRun, selection: Selection, rules: Rules) -> GateReport:
 def baseline_path(named: str | None, place: Place) -> Path | None:
     """Return the file of a baseline: `named` itself or, in a folder, that of the class of `place`.
 
-    What does not end in `.json` is a folder, whether it is there or not.
+    What is not there is a file if it ends in `.json`, and a folder otherwise. Raises `BaselineError` for an empty name.
     """
     if named is None:
         return None
+    if not named:
+        raise BaselineError("--baseline '' names no file; give the baseline's path, or leave the option out")
     path = Path(named)
-    return path if path.suffix == ".json" and not path.is_dir() else path / file_name_of(place)
+    return path if _is_file(path) else path / file_name_of(place)
+
+
+def require_baseline(named: str | None, *, updating: bool) -> None:
+    """Raise `BaselineError` for a file that is no baseline: before minutes of work, not after them.
+
+    A folder is searched when the class of the device is known. What is to be `updating` need not be there.
+    """
+    if named and _is_file(path := Path(named)) and (path.exists() or not updating):
+        read_baseline(path)
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.suffix == ".json" and not path.is_dir())
 
 
 def _with_skips_counted(results: Sequence[CaseResult], allowed: int) -> tuple[CaseResult, ...]:
@@ -101,6 +116,13 @@ def _with_skips_counted(results: Sequence[CaseResult], allowed: int) -> tuple[Ca
     return tuple(reported(each) if each.skipped else each for each in results)
 
 
+def _not_counted(counting: Counting) -> Iterable[str]:
+    if counting.select:
+        yield f"findings counted: {', '.join(counting.select)} only"
+    if counting.ignore:
+        yield f"findings not counted: {', '.join(counting.ignore)}"
+
+
 def _left_out(selection: Selection) -> Iterable[str]:
     if selection.absent:
         yield f"not run, not installed: {', '.join(selection.absent)}"
@@ -108,5 +130,5 @@ def _left_out(selection: Selection) -> Iterable[str]:
         yield f"not run, not asked for: {', '.join(selection.not_asked)}"
     if selection.slow_left_out:
         yield f"not run: {selection.slow_left_out} slow cases, which --all runs too"
-    if selection.narrowed:
+    if selection.patterns:
         yield "not run: every case that --case does not name"

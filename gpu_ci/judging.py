@@ -11,12 +11,13 @@ from ..conformance.builtin_targets import documented_rule
 from ..conformance.checks import axis_checks, left_at, separation, trajectory_check
 from ..conformance.effective_decay import law_of_match
 from ..conformance.expectation import Expectation, parse_expectation
-from ..conformance.matching import Matching, match_trajectory
 from ..conformance.findings import findings_of
+from ..conformance.matching import Matching, match_trajectory
 from ..conformance.observations import Observations, make_finding
 from ..conformance.result import Check, Decay, Finding, Result, Severity, Verdict
 from ..conformance.traces import Trace
 from ..conformance.trajectory_verdict import verdict_of_trajectory
+from ..reference.options import DecayLaw
 from .case import Case
 from .played_walker import PlayedWalker
 from .playing import Played, as_handed_over
@@ -34,12 +35,15 @@ def judge(blank: Result, case: Case, target: Target, played: Played, trace: Trac
     decays = bool(played.held.get("weight_decay"))
     verdict, reason = verdict_of_trajectory(matching, played.dtype, decays=decays, known=rule is not None)
     law = law_of_match(matching.match) if verdict is Verdict.DECOUPLED else None
+    if law and expectation.law is None and len(set(trace.multipliers)) == 1:
+        reason += "; at a constant learning rate nothing shows whether decay follows a schedule"
     decay = law.decay if law else Decay()
+    rounded = _rounded(matching, played)
     checks = (
         *_kind(verdict, reason, expectation),
         trajectory_check(verdict, matching, rule),
         *axis_checks(expectation, decay, (matching,), verdict),
-        *_as_held(matching, played, rule),
+        *_as_held(rounded if rule else ""),
     )
     result = replace(
         blank,
@@ -52,7 +56,11 @@ def judge(blank: Result, case: Case, target: Target, played: Played, trace: Trac
         checks=(*checks, *_proofs(played)),
     )
     told = Observations(verdict, expectation, {}, {}, law, matching, rule, result.rerun, dtype=played.dtype)
-    findings = (*_mismatch(result, checks, matching, rule), *_of_an_audit(told), *_unproved(result, played))
+    findings = (
+        *_mismatch(result, checks, matching, rule),
+        *_of_an_audit(told, rounded=bool(rounded) and not rule),
+        *_unproved(result, played),
+    )
     return replace(result, findings=findings)
 
 
@@ -62,12 +70,19 @@ def _kind(verdict: Verdict, reason: str, expectation: Expectation) -> Iterator[C
     yield Check("kind", "skipped" if verdict is Verdict.INCONCLUSIVE else outcome, reason, "OC501")
 
 
-def _as_held(matching: Matching, played: Played, rule: str | None) -> Iterator[Check]:
-    """Yield that the bound holds only with hyperparameters rounded as no adapter knows, where that is so."""
-    rounded = {cast for each in matching.accepted for cast in each.casts} - set(played.casts)
-    if rounded and rule is not None:
-        shown = ", ".join(sorted(f"{cast.hyperparameter} rounded to {cast.dtype}" for cast in rounded))
-        yield Check("hyperparameters", "failed", f"inside the bound only with {shown}", "OC501")
+def _rounded(matching: Matching, played: Played) -> str:
+    """Return which hyperparameters the bound has to take as rounded besides those of the framework; empty if none."""
+    casts = [set(each.casts) - set(played.casts) for each in matching.accepted]
+    every = (
+        sorted(f"{cast.hyperparameter} rounded to {cast.dtype}" for cast in casts[0]) if all(casts) and casts else ()
+    )
+    return ", ".join(dict.fromkeys(every))
+
+
+def _as_held(rounded: str) -> Iterator[Check]:
+    """Yield that the steps are not within the bound of the rule with the hyperparameters held, where that is so."""
+    if rounded:
+        yield Check("hyperparameters", "failed", f"inside the bound only with {rounded}", "OC501")
 
 
 _AXIS_OF: Mapping[str, str | None] = {
@@ -80,11 +95,16 @@ _AXIS_OF: Mapping[str, str | None] = {
 }
 
 
-def _of_an_audit(observed: Observations) -> Iterator[Finding]:
-    """Yield what an audit says of the form of the rule, under the same codes and just as severely."""
+def _of_an_audit(observed: Observations, *, rounded: bool) -> Iterator[Finding]:
+    """Yield what an audit says of the form of the rule, under the same codes and just as severely.
+
+    The usual law is not worth a finding, and rounded hyperparameters are one here where no check judges them.
+    """
     for finding in findings_of(observed):
         axis = _AXIS_OF.get(finding.rule, "")
-        if axis is None or (axis and getattr(observed.expectation, axis) is None):
+        told = axis is None or (axis != "" and getattr(observed.expectation, axis) is None)
+        usual = finding.evidence.get("law") == DecayLaw.LR_WD
+        if (told and not usual) or (rounded and finding.rule == "OC305"):
             yield finding
 
 
@@ -104,7 +124,8 @@ def _mismatch(result: Result, checks: Sequence[Check], matching: Matching, rule:
         said = f"outside the bound of {rule or 'every rule'} on {result.device}{left_at(matching)}"
     else:
         others = "; ".join(f"{check.name} {check.message}" for check in failed)
-        said = f"on {result.device} it walks {found.rule}, and {rule or result.expected} is expected: {others}"
+        wanted = "" if rule in matching.rules else f", and {rule or result.expected} is expected"
+        said = f"on {result.device} it walks {found.rule}{wanted}: {others}"
     evidence: dict[str, Any] = {"expected_rule": rule, "walks": found.rule, "platform": found.platform}
     evidence |= {"nearest": found.nearest, "explained_by": found.explained_by} if found.rule is None else {}
     yield make_finding("OC501", said, rerun=result.rerun, **evidence, **matching.first_violation)

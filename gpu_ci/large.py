@@ -46,6 +46,8 @@ class LargeResult:
     rounds: int
     staged: bool
     """Whether gradients came from the host."""
+    lived_on: tuple[str, ...]
+    """Where parameters, gradient and state were after the last of the bare steps: `cpu`, `gpu:0`, ..."""
     seconds: Mapping[str, float]
     """`generating` the gradients alone, `bare` steps with it, `sample_on_device`, `sample_on_host`, `full`."""
     judged: Mapping[str, Judged] = field(default_factory=dict)
@@ -130,6 +132,7 @@ def run_large(
         seed=seed,
         rounds=rounds,
         staged=staged,
+        lived_on=on.lives_on(),
         seconds=taken,
         judged=judged,
         bits=bits[0],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..adapters.frameworks import is_findable
 from ..conformance.observations import make_finding
 from ..conformance.result import Check, Decision, Finding, Match, Result, Separation, Verdict
 from ..conformance.traces.generated import generated_trace
@@ -41,25 +41,36 @@ def run_large_case(case: Case, device: str, blank: Result) -> CaseResult:
         ways=ways,
     )
     worst = max(found.judged.values(), key=lambda judged: judged.bound_ratio)
-    checks = (
-        *(_check(way, judged) for way, judged in found.judged.items()),
+    seen = f"parameters, gradient and state lived on {' and '.join(found.lived_on)}"
+    alike, there = (
         Check("reproducible", "passed" if found.reproducible else "failed", "the sample after two courses", "OC411"),
+        Check("device", "passed" if found.lived_on == (device,) else "failed", seen, "OC503"),
     )
+    verdict, decision = _decided(found, worst)
     result = replace(
         blank,
-        verdict=Verdict.DECOUPLED if found.conforms else Verdict.OTHER,
+        verdict=verdict,
         reason=f"{worst.compared:,} elements of {trace.size:,} in {trace.n_steps} steps, {worst.bound_ratio:.2g} of "
         f"the bound of {RULE_NAME} at the worst",
         remark=cost_of(found),
         hyperparameters={"lr": LR, "weight_decay": WEIGHT_DECAY},
-        match=_match(found, worst),
+        match=_match(found, worst, decision),
         separation=Separation(worst.bound_ratio, RIVAL_NAME, worst.rival_ratio),
-        checks=checks,
+        checks=(*(_check(way, judged) for way, judged in found.judged.items()), alike, there),
         traces=({"name": trace.name, "sha256": trace.sha256},),
-        findings=tuple(_findings(found, worst, blank)),
+        findings=tuple(_findings(found, worst, blank, there)),
     )
-    measured = Measured(found.bits, 2, found.reproducible, proof=cost_of(found))
+    measured = Measured(found.bits, 2, found.reproducible, proof=f"{seen}; {cost_of(found)}")
     return CaseResult(case, result, measured)
+
+
+def _decided(found: LargeResult, worst: Judged) -> tuple[Verdict, Decision]:
+    """Return verdict and decision: undecided where nothing is outside, but the rival is not, either."""
+    if not worst.bound_ratio <= 1.0:
+        return Verdict.OTHER, Decision.REJECT
+    if not found.conforms:
+        return Verdict.INCONCLUSIVE, Decision.UNDECIDABLE
+    return Verdict.DECOUPLED, Decision.ACCEPT
 
 
 def cost_of(found: LargeResult) -> str:
@@ -75,19 +86,20 @@ def _sample(size: int) -> int:
 
 def _judges_on_device(runtime: str) -> bool:
     """Whether the reference can run on the framework's own arrays here."""
-    return runtime != "torch" or importlib.util.find_spec("array_api_compat") is not None
+    return runtime != "torch" or is_findable("array_api_compat")
 
 
 def _check(way: str, judged: Judged) -> Check:
     message = f"{judged.compared:,} elements, worst ratio {judged.bound_ratio:.2g}"
-    return Check(f"trajectory[{way}]", "passed" if judged.conforms else "failed", message, "OC501")
+    undecided = "skipped" if judged.bound_ratio <= 1.0 else "failed"
+    return Check(f"trajectory[{way}]", "passed" if judged.conforms else undecided, message, "OC501")
 
 
-def _match(found: LargeResult, worst: Judged) -> Match:
+def _match(found: LargeResult, worst: Judged, decision: Decision) -> Match:
     inside = worst.bound_ratio <= 1.0
     rivals = {} if worst.rival_ratio is None else {RIVAL_NAME: worst.rival_ratio}
     return Match(
-        Decision.ACCEPT if found.conforms else Decision.REJECT,
+        decision,
         RULE_NAME if inside else None,
         bound_ratio=worst.bound_ratio if inside else None,
         rivals=rivals,
@@ -99,12 +111,15 @@ def _match(found: LargeResult, worst: Judged) -> Match:
     )
 
 
-def _findings(found: LargeResult, worst: Judged, blank: Result) -> list[Finding]:
+def _findings(found: LargeResult, worst: Judged, blank: Result, there: Check) -> list[Finding]:
     findings = []
-    if not found.conforms:
+    if not worst.bound_ratio <= 1.0:
         evidence: dict[str, Any] = {"step": worst.step, "element": [worst.element], "factor": worst.bound_ratio}
         message = f"outside the bound of {RULE_NAME} on {blank.device} by a factor of {worst.bound_ratio:.3g}"
         findings.append(make_finding("OC501", message, rerun=blank.rerun, parameter="theta", **evidence))
     if not found.reproducible:
         findings.append(make_finding("OC411", "two courses end with other bits in the sample", rerun=blank.rerun))
+    if there.outcome == "failed":
+        message = f"the steps did not run on {blank.device}: {there.message}"
+        findings.append(make_finding("OC503", message, rerun=blank.rerun, device=blank.device))
     return findings

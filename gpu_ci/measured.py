@@ -20,7 +20,7 @@ class Place:
     name: str
     """The processor's, or the GPU's, own name. Bits of two processors are not compared."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """Of a GPU: `driver`, `capability`, `memory`; of a processor: `machine`, `system`."""
+    """Of a GPU: `driver`, `capability`, `memory`, `runtime`; of a processor: `machine`, `system`, `vector`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,11 @@ class Measured:
     """One case that ran: the figures that a baseline holds."""
 
     bits: str = ""
-    """SHA-256 over every parameter after every step, as 64 hexadecimal digits; empty where nothing ran."""
+    """SHA-256 over every parameter after every step, as 64 hexadecimal digits; empty where nothing ran.
+
+    Of a large case, over the sample's parameters after the last step."""
     runs: int = 0
-    """How often the steps were executed."""
+    """How often the steps were executed for that: of a large case always twice."""
     reproducible: bool | None = None
     """Whether every run gave the same bits; None where it ran but once."""
     from_cpu: Apart | None = None
@@ -78,8 +80,8 @@ class GateRun:
     results: tuple[CaseResult, ...]
     not_asked: tuple[str, ...] = ()
     """Runtimes that the user left out by name: their cases in a baseline are not missed."""
-    narrowed: bool = False
-    """Whether the user asked for single cases by name: others in a baseline are not missed then."""
+    patterns: tuple[str, ...] = ()
+    """Names of the cases that the user asked for, as a shell's patterns: others in a baseline are not missed then."""
     all_cases: bool = False
     """Whether slow cases were asked for too."""
     date: str = ""

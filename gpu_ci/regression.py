@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..adapters.execution import RUNTIMES, runtime_present
-from ..conformance.audit import versions
 from ..conformance.expectation import ANY
 from ..conformance.observations import make_finding
 from ..conformance.result import Check, ExitStatus, Finding, Severity, Verdict
@@ -22,6 +21,7 @@ from .case import Case
 from .case_job import unrun
 from .measured import CaseResult, GateRun
 from .rerun import USUAL_REPEATS, rerun_command
+from .selection import fits
 from .worse import bits_not_comparable, bits_worse, distances_comparable, figures_worse
 
 _CHECK = "baseline"
@@ -67,8 +67,8 @@ def why_not_missed(run: GateRun, name: str, case: BaselineCase) -> str:
     """Return why `run` need not have the case that a baseline holds as `name`; empty where it must have it."""
     if name.partition("/")[0] in run.not_asked:
         return "of runtimes that were left out by name"
-    if run.narrowed:
-        return "of a run that was narrowed to single cases"
+    if run.patterns:  # one that names a slow case takes it
+        return "" if fits(name, run.patterns) else "of a run that was narrowed to single cases"
     if case.slow and not run.all_cases:
         return "slow and left out without --all"
     return ""
@@ -174,22 +174,23 @@ def _missing(run: GateRun, name: str, then: BaselineCase, added: Mapping[str, Ca
     """Return the result of a case that did not run: undecided, with the error that it is missing."""
     runtime, target, setting, dtype, execution, trace = name.split("/", 5)
     now = next((other for other, case in added.items() if case.definition == then.definition), None)
+    present = runtime_present(RUNTIMES[runtime])
     if now:
         what = f"its definition is now that of {now!r}, so it was renamed: accept the new name with --update-baseline"
-    elif not runtime_present(RUNTIMES[runtime]):
+    elif not present:
         what = "what it runs on is not installed; install it, or leave it out by naming others with --framework"
     else:
         what = "bring it back, or accept that it is gone with --update-baseline"
-    message = f"{name!r} ran when the baseline was made and did not run now; {what}"
     case = Case(runtime, target, execution, dtype, trace, ANY, setting=setting, slow=then.slow)
-    rerun = rerun_command(case, run.place.device, USUAL_REPEATS, declared=True)
-    finding = make_finding("OC503", message, rerun=rerun, case=name, definition=then.definition, renamed_to=now)
+    # What is in the list of cases no longer cannot be run by its name.
+    rerun = "" if present else rerun_command(case, run.place.device, USUAL_REPEATS, declared=True)
+    message = f"{name!r} ran when the baseline was made and did not run now; {what}"
+    finding = make_finding("OC503", message, rerun=rerun or None, case=name, definition=then.definition, renamed_to=now)
     check = Check(_CHECK, "failed", message, finding.rule, finding.severity)
     result = replace(
         unrun(case, run.place.device, rerun),
         verdict=Verdict.INCONCLUSIVE,
         reason="it did not run",
-        versions=versions({}),
         findings=(finding,),
         checks=(check,),
     )

@@ -33,7 +33,7 @@ class GateReport:
     """Those of the run, with what the baseline says of each, and those that the baseline misses."""
     compared: Compared = field(default_factory=Compared)
     left_out: tuple[str, ...] = ()
-    """What was not run, a sentence each."""
+    """What was not run and which findings do not count, a sentence each."""
 
     @property
     def ran(self) -> int:

@@ -57,12 +57,13 @@ def process_environment(row: RuntimeRow, device: str) -> dict[str, str]:
     environment |= dict(row.environment)
     if device == "cpu":
         return environment | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-    index = int(device.partition(":")[2] or 0)
-    if index:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        listed = visible.split(",") if visible else []
-        environment["CUDA_VISIBLE_DEVICES"] = listed[index] if index < len(listed) else str(index)
-    return environment
+    index = device.partition(":")[2] or "0"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return environment | {"CUDA_VISIBLE_DEVICES": index}
+    # What the user hides stays hidden: N counts the devices that are visible, and beyond them there is none.
+    listed = [each.strip() for each in visible.split(",")]
+    return environment | {"CUDA_VISIBLE_DEVICES": listed[int(index)] if int(index) < len(listed) else ""}
 
 
 def _result(job: CaseJob, called: Called, limits: Limits) -> tuple[CaseResult, Place | None]:

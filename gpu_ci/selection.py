@@ -23,13 +23,18 @@ class Selection:
     not_asked: tuple[str, ...] = ()
     """Runtimes that the user left out by naming others."""
     absent: tuple[str, ...] = ()
-    """Runtimes that are not installed, and were not asked for by name."""
+    """Runtimes that are not installed, and were asked for neither by name nor by a pattern that fits no others."""
     slow_left_out: int = 0
     """Cases that are run only where all are asked for."""
-    narrowed: bool = False
-    """Whether single cases were asked for by name."""
+    patterns: tuple[str, ...] = ()
+    """What single cases were asked for by, where they were."""
     all_cases: bool = False
     """Whether slow cases were asked for too."""
+
+
+def fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether the name of a case fits one of a shell's `patterns`, of which * stands for slashes too."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def select(
@@ -43,7 +48,7 @@ def select(
     for name in runtimes:
         runtime_named(name)
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(case.name, pattern) for case in declared):
+        if not any(fits(case.name, [pattern]) for case in declared):
             raise NoSuchCase(
                 f"--case {pattern!r} fits none of {len(declared)} cases; their names are "
                 "runtime/target/setting/dtype/execution/trace, and * stands for any part: --case 'torch/*/fused/*'"
@@ -51,12 +56,14 @@ def select(
     listed = dict.fromkeys(case.runtime for case in declared)
     named = [name for name in listed if not runtimes or name in runtimes]
     absent = () if runtimes else tuple(name for name in named if not runtime_present(RUNTIMES[name]))
+    for pattern in patterns:
+        meant = {case.runtime for case in declared if fits(case.name, [pattern])}
+        if meant <= set(absent):
+            absent = tuple(name for name in absent if name not in meant)
     chosen = [
         case
         for case in declared
-        if case.runtime in named
-        and case.runtime not in absent
-        and (not patterns or any(fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns))
+        if case.runtime in named and case.runtime not in absent and (not patterns or fits(case.name, patterns))
     ]
     taken = [case for case in chosen if all_cases or patterns or not case.slow]
     return Selection(
@@ -64,6 +71,6 @@ def select(
         tuple(name for name in listed if name not in named),
         absent,
         len(chosen) - len(taken),
-        bool(patterns),
+        tuple(patterns),
         all_cases,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,8 @@ class Asked:
 def cases_of_targets(specs: Sequence[str], asked: Asked, device: str, limits: Limits) -> tuple[Case, ...]:
     """Return the cases of every target, those of one runtime after another.
 
-    Raises `TargetError` where the framework cannot be told from a name, `UnknownOption` for an execution that the
+    What is asked for twice is one case. Raises `TargetError` where the framework cannot be told from a name or two
+    cases have one name, `UnknownOption` for an execution that the
     runtime does not have, `InvalidExpectation`, and `MissingFramework` where the framework is not installed.
     """
     expected = str(parse_expectation(asked.expected or DEFAULT_EXPECTATION))
@@ -67,7 +69,12 @@ def cases_of_targets(specs: Sequence[str], asked: Asked, device: str, limits: Li
             asked.traces or default_names(),
         )
     ]
-    return tuple(sorted(cases, key=lambda case: list(offered).index(case.runtime)))
+    once = {case.definition: case for case in cases}.values()
+    shared = next((name for name, count in Counter(case.name for case in once).items() if count > 1), None)
+    if shared is not None:
+        specs_of_it = ", ".join(case.spec for case in once if case.name == shared)
+        raise TargetError(f"{specs_of_it} would all be the case {shared!r}; give them other names, or a run each")
+    return tuple(sorted(once, key=lambda case: list(offered).index(case.runtime)))
 
 
 def executions_offered(about: Mapping[str, str]) -> list[list[Any]]:

@@ -37,10 +37,12 @@ def doctor(self_test: bool, framework: str | None, output_format: str) -> int:
             write_text(lambda console: print_self_test(console, report), None)
         return int(report.exit_status)
     rows = [_examine(name) for name in wanted]
+    extras = [] if framework else _extras()
     if output_format == "json":
-        write_json({"schema": "optconform/doctor/1", "frameworks": rows, "limits": _limits()}, None)
+        document = {"schema": "optconform/doctor/1", "frameworks": rows, "extras": extras, "limits": _limits()}
+        write_json(document, None)
     else:
-        write_text(lambda console: _print(console, rows), None)
+        write_text(lambda console: _print(console, rows, extras), None)
     return 0
 
 
@@ -50,6 +52,22 @@ def _limits() -> dict[str, Any]:
 
     limits = Limits()
     return {"timeout": limits.timeout, "memory_bytes": limits.bytes_allowed, "cores": usable_cores()}
+
+
+def _extras() -> list[dict[str, Any]]:
+    """Return which extras besides the frameworks are installed; none is imported."""
+    from ...adapters.extras import EXTRAS
+    from ...adapters.frameworks import missing_imports
+
+    return [
+        {
+            "extra": extra.name,
+            "gives": extra.gives,
+            "usable": not missing_imports(extra),
+            "remedy": extra.install_command if missing_imports(extra) else None,
+        }
+        for extra in EXTRAS
+    ]
 
 
 def _self_test(frameworks: tuple[str, ...]) -> SelfTest:
@@ -83,7 +101,7 @@ def _examine(name: str) -> dict[str, Any]:
         return {"framework": name, "usable": False, "versions": {}, "devices": [], "paths": [], "remedy": str(error)}
 
 
-def _print(console: Console, rows: list[dict[str, Any]]) -> None:
+def _print(console: Console, rows: list[dict[str, Any]], extras: list[dict[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -108,3 +126,6 @@ def _print(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["remedy"]:
             console.print(Text(f"{row['framework']}: {row['remedy']}"), soft_wrap=True)
+    for extra in extras:
+        if extra["remedy"]:
+            console.print(Text(f"{extra['extra']} ({extra['gives']}): {extra['remedy']}"), soft_wrap=True)

@@ -55,13 +55,18 @@ class GateCases(_Table):
     def rows(self) -> Iterable[Sequence[str]]:
         """One row a sweep; executions that need a GPU, or time, are marked."""
         for sweep in SWEEPS:
-            on_gpu = GPU_ONLY.get(sweep.runtime, frozenset())
-            executions = [f"{name} (GPU)" if name in on_gpu else name for name in sweep.executions]
+            marks = {"GPU": GPU_ONLY.get(sweep.runtime, frozenset()), "--all": frozenset(sweep.slow)}
+            executions = [
+                f"{name} ({', '.join(told)})"
+                if (told := [mark for mark, names in marks.items() if name in names])
+                else name
+                for name in (*sweep.executions, *sweep.slow)
+            ]
             yield (
                 sweep.runtime,
                 sweep.spec.rpartition(":")[2],
                 ", ".join(f"{name} {value:g}" for name, value in sweep.options.items()),
-                ", ".join([*executions, *(f"{name} (--all)" for name in sweep.slow)]),
+                ", ".join(executions),
                 ", ".join(sweep.dtypes),
                 ", ".join(sweep.traces),
             )

@@ -10,6 +10,7 @@ import pytest
 from optconform.adapters import frameworks
 from optconform.adapters.devices import resolve_device
 from optconform.adapters.errors import MissingDevice, MissingFramework, TargetError
+from optconform.adapters.execution import RUNTIMES, load_runtime
 from optconform.adapters.frameworks import FRAMEWORKS, framework_named, installed_frameworks, load_adapter
 from optconform.adapters.text import describe_error, escape_control
 
@@ -86,6 +87,24 @@ def test_absent_framework_is_not_listed_and_names_its_command(monkeypatch):
         MissingFramework, match=r"no module named jax or optax\. Install it with: pip install 'optconform\[jax\]'"
     ):
         load_adapter("jax")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("torch", "'optconform[torch]'"),
+        ("tensorflow", "'optconform[tensorflow]'"),
+        ("jax", "'optconform[jax]'"),
+        ("keras-jax", "'optconform[jax]' keras"),
+        ("keras-torch", "'optconform[torch]' keras"),
+    ],
+)
+def test_absent_runtime_names_what_installs_all_of_it(monkeypatch, name, command):
+    monkeypatch.setattr(frameworks, "is_findable", lambda module: False)
+    with pytest.raises(MissingFramework) as raised:
+        load_runtime(name)
+    lost = " or ".join(RUNTIMES[name].imports)
+    assert str(raised.value) == f"{name} cannot be used: no module named {lost}. Install it with: pip install {command}"
 
 
 def test_half_a_framework_is_not_one(monkeypatch):

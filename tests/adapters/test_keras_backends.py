@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from optconform.adapters.execution import environment_of, runtime_named, runtime_present
+from optconform.gpu_ci.case_list import declared_cases
 
 pytestmark = pytest.mark.tensorflow
 
@@ -225,6 +226,8 @@ def test_the_backend_is_the_one_asked_for_and_tensorflow_is_not_imported(on_eith
     )
     assert "has no device 'gpu:7'" in found["missing"]
     assert found["sparse"] == found["executions"] == {"jax": ["eager", "stateless"], "torch": ["eager"]}[backend]
+    asked = {case.execution for case in declared_cases("gpu:0") if case.runtime == f"keras-{backend}"}
+    assert asked == set(found["executions"]), "the gate asks for what is not there, or does not ask for all"
 
 
 def test_eager_steps_prove_themselves_and_have_the_bits_of_plain_keras(on_either):

@@ -142,7 +142,7 @@ def test_a_function_that_xla_does_not_compile_is_not_compiled(runtime, parameter
 
 def test_steps_that_count_nothing_are_missed(runtime, parameters, feeds, monkeypatch):
     executed = opened(runtime, "function", parameters, feeds)
-    optimizer = executed._optimizer.optimizer
+    optimizer = executed._reads.optimizer
     for feed in feeds:
         executed.step(feed.gradients, feed.lr)
     optimizer._iterations.assign(2)

@@ -9,6 +9,7 @@ import pytest
 
 import optconform.conformance
 import optconform.gpu_ci
+from optconform.adapters.extras import EXTRAS
 from optconform.conformance.cli.main import main
 from optconform.conformance.codes import CODES
 from optconform.conformance.workers import limits
@@ -100,6 +101,18 @@ class TestDoctor:
         }
         assert rows["numpy"]["devices"] == ["cpu"]
         assert rows["numpy"]["remedy"] is None
+
+    def test_an_extra_that_is_missing_is_named_with_its_command(self, run, only_numpy):
+        missing = {row["extra"]: row["remedy"] for row in json.loads(run("doctor", "--format", "json")[1])["extras"]}
+        assert missing == {name: f"pip install 'optconform[{name}]'" for name in ("fast", "report", "remote", "device")}
+        out = run("doctor")[1]
+        assert all(f"{row.name} ({row.gives}): {row.install_command}" in out for row in EXTRAS)
+
+    def test_extras_that_are_there_need_no_remedy(self, run, monkeypatch):
+        monkeypatch.setattr("optconform.adapters.frameworks.is_findable", lambda name: True)
+        monkeypatch.setattr("optconform.conformance.cli.doctor._examine", lambda name: {"remedy": None})
+        extras = json.loads(run("doctor", "--format", "json")[1])["extras"]
+        assert all(row["usable"] and row["remedy"] is None for row in extras)
 
     def test_the_limits_are_said(self, run, only_numpy, monkeypatch):
         memory = limits.Limits().bytes_allowed

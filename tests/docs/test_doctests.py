@@ -8,15 +8,15 @@ import pytest
 
 import optconform
 
-OF_A_FRAMEWORK = ("pytorch", "torch_", "keras", "optax", "jax_", "compiled")
-"""Parts of the names of modules that import a framework or Numba, which need not be there."""
+OF_AN_EXTRA = ("pytorch", "torch_", "keras", "optax", "jax_", "compiled", "html")
+"""Beginnings of the names of modules that import what need not be there: a framework, Numba, Plotly."""
 
 
 def module_names():
     for found in pkgutil.walk_packages(optconform.__path__, "optconform."):
         top = found.name.split(".")[1]
         last = found.name.rpartition(".")[2]
-        if top in ("reference", "adapters", "conformance", "gpu_ci") and not last.startswith(OF_A_FRAMEWORK):
+        if top in ("reference", "adapters", "conformance", "gpu_ci") and not last.startswith(OF_AN_EXTRA):
             yield found.name
 
 

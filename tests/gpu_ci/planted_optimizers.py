@@ -66,3 +66,50 @@ class Raises(AdamW):
 
     def step(self, params, grads, lr):
         raise ArithmeticError("planted")
+
+
+class WorseLater(AdamW):
+    """Sound while the gate builds and plays it first, and half as large again in every run after that."""
+
+    built = 0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        type(self).built += 1
+        self.later = type(self).built > 2
+
+    def step(self, params, grads, lr):
+        moved = super().step(params, grads, lr)
+        return {name: theta * 1.5 for name, theta in moved.items()} if self.later else moved
+
+
+class LateCorrection(AdamW):
+    """The bias correction is that of the step after."""
+
+    def step(self, params, grads, lr):
+        self.t = {name: self.t.get(name, 0) or 1 for name in params}
+        return super().step(params, grads, lr)
+
+
+class RoundedRate(AdamW):
+    """The learning rate is rounded to half precision before it is used."""
+
+    def step(self, params, grads, lr):
+        return super().step(params, grads, float(np.float16(lr)))
+
+
+class DecayAfterwards(AdamW):
+    """Decay shrinks the parameters that the step has reached, not those it began with."""
+
+    def step(self, params, grads, lr):
+        decay, self.weight_decay = self.weight_decay, 0.0
+        moved = super().step(params, grads, lr)
+        self.weight_decay = decay
+        return {name: t if grads[name] is None else t - lr * decay * t for name, t in moved.items()}
+
+
+class NaNs(AdamW):
+    """Every step leaves NaN and nothing else."""
+
+    def step(self, params, grads, lr):
+        return {name: np.full_like(theta, np.nan) for name, theta in params.items()}

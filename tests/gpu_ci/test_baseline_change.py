@@ -78,7 +78,8 @@ class TestKeeping:
             ({"all_cases": True}, set()),
             ({"not_asked": ("torch",)}, {"B", "Slow"}),
             ({"not_asked": ("torch",), "all_cases": True}, {"B"}),
-            ({"narrowed": True}, {"B", "Slow"}),
+            ({"patterns": ("*/A/*",)}, {"B", "Slow"}),
+            ({"patterns": ("*/A/*", "numpy/Slow/*")}, {"B"}),
         ],
     )
     def test_what_a_run_need_not_have_is_kept(self, made, old, how, kept):
@@ -91,10 +92,10 @@ class TestKeeping:
 
     def test_what_is_kept_stays_of_its_own_hardware(self, made, old):
         place = replace(made.CPU, name="Processor 9001")
-        run = made.run(made.ran(made.case("A")), narrowed=True, place=place)
+        run = made.run(made.ran(made.case("A")), patterns=("*/A/*",), place=place)
         with pytest.raises(BaselineError, match=r"2 cases would be kept that were measured on 'Processor 9000'"):
             updated_baseline(run, old)
-        whole = replace(run, narrowed=False, all_cases=True)
+        whole = replace(run, patterns=(), all_cases=True)
         assert updated_baseline(whole, old) == baseline_of(whole)
 
     def test_another_class_does_not_take_its_file(self, made, old):
@@ -118,7 +119,8 @@ class TestKeeping:
             )
             return made.run(*results)
 
-        first, run = drawn(), replace(drawn(), narrowed=data.draw(st.booleans()), all_cases=data.draw(st.booleans()))
+        patterns = st.sampled_from([(), ("numpy/*",), ("*/A/*", "*/B/*"), ("*",)])
+        first, run = drawn(), replace(drawn(), patterns=data.draw(patterns), all_cases=data.draw(st.booleans()))
         new = updated_baseline(run, updated_baseline(first, None))
         assert parse_baseline(format_baseline(new).encode(), "file") == new
         found = hold_against(run, new, strict=True, allow_new_device=False)

@@ -68,6 +68,9 @@ class HostLarge:
     def take(self, array, where):
         return array[where].astype(np.float64)
 
+    def lives_on(self):
+        return ("cpu",)
+
     def to_host(self, array):
         return array
 
@@ -212,7 +215,7 @@ def test_torch(staged):
     finally:
         torch.set_num_threads(threads)
     check(result)
-    assert (result.platform, result.staged) == ("torch-cpu", staged)
+    assert (result.platform, result.staged, result.lived_on) == ("torch-cpu", staged, ("cpu",))
 
 
 @pytest.mark.jax
@@ -222,7 +225,7 @@ def test_jax():
     ways = ("sample_on_device", "sample_on_host")
     result = large.run_large("jax", "cpu", 3000, 2, 1, sample=500, ways=ways, **ON_ONE_THREAD)
     check(result)
-    assert result.platform == "xla-cpu"
+    assert (result.platform, result.lived_on) == ("xla-cpu", ("cpu",))
     assert not jax.config.jax_enable_x64
     with pytest.raises(NotSupported, match="stages no gradients"):
         large.run_large("jax", "cpu", 10, staged=True)

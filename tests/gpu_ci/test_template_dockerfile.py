@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCKERFILE = CHECKOUT / "gpu_ci" / "templates" / "Dockerfile"
+EXTRAS = {"fast", "report", "device"}
 TEXT = DOCKERFILE.read_text(encoding="utf-8")
 
 
@@ -92,7 +93,11 @@ def test_it_says_that_it_was_not_built_and_when():
 def test_the_commands_it_shows_name_it_and_its_arguments():
     header = TEXT.partition("\nARG ")[0]
     assert f"--file {DOCKERFILE.relative_to(CHECKOUT).as_posix()} " in header
-    named = set(re.findall(r"--build-arg (\w+)=", header))
+    named = set(re.findall(r"--build-arg \"?(\w+)=", header))
     *_, last = stages().values()
     assert named == {"FRAMEWORK", "OPTCONFORM", "PROJECT"}
     assert named <= {*arguments(stages()[""]), *arguments(last)}
+    (shown,) = re.findall(r'"OPTCONFORM=(.*?)"', header)
+    installed = arguments(last)["OPTCONFORM"].strip('"').replace(".", "optconform")
+    assert shown == installed
+    assert Requirement(shown).extras == EXTRAS

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,20 +23,15 @@ def gate_job():
     return job
 
 
-def against_schema(path):
-    words = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", path]
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-
-
-def test_it_fits_the_published_schema():
-    done = against_schema(WORKFLOW)
+def test_it_fits_the_published_schema(against_schema):
+    done = against_schema("github-workflows", WORKFLOW)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_misspelt_key_does_not_fit_the_published_schema(tmp_path):
+def test_a_misspelt_key_does_not_fit_the_published_schema(against_schema, tmp_path):
     broken = tmp_path / "broken.yml"
     broken.write_text(TEXT.replace("runs-on:", "runs_on:"), encoding="utf-8")
-    done = against_schema(broken)
+    done = against_schema("github-workflows", broken)
     assert done.returncode == 1
     assert "runs_on" in done.stdout
 

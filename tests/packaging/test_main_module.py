@@ -29,7 +29,7 @@ PATHS_BEFORE_AND_INSIDE = """
 import json, runpy, sys, types
 inside = []
 command_line = types.ModuleType("optconform.conformance.cli.main")
-command_line.main = lambda: inside.extend(sys.path)
+command_line.main = lambda arguments, added: inside.extend(sys.path)
 sys.modules[command_line.__name__] = command_line
 before = list(sys.path)
 try:

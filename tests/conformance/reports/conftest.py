@@ -57,7 +57,7 @@ def _gate_of(check):
         figures = {"bits": "0" * 64 if runs else "", "runs": runs, "reproducible": None, "from_cpu": None}
         return result | {"case": name, "skipped": skipped, "measured": figures | measured, "device": "gpu:0"}
 
-    apart = {"largest": 1234, "median": 0.0, "share": 0.01, "against": "loop on cpu"}
+    apart = {"largest": 1234, "median": 0.0, "share": 0.01, "steps": 6, "against": "loop on cpu"}
     good = case("torch/AdamW/default/float32/loop/synthetic:mixed", reproducible=True, from_cpu=apart)
     bad = case("torch/AdamW/default/float32/fused/synthetic:mixed", reproducible=False)
     bad["findings"] = [_MISMATCH]

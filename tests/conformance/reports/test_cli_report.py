@@ -61,7 +61,7 @@ def test_json_is_the_same_document(run, file, gate_document):
 
 def test_the_text_of_a_gate_names_what_did_not_run_and_where_it_ran(run, file):
     text = run("report", file)[1]
-    assert "2 optimizers: 1 as expected, 1 not" in text
+    assert "1 as expected, 1 not as expected, 1 skipped" in text
     assert "skipped: jax/adamw/default/float32/scan/synthetic:mixed: this version has no scan" in text
     assert "compared with the 3 cases of card.json" in text
     assert "hardware Card 9" in text

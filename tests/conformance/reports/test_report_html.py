@@ -93,7 +93,7 @@ def test_it_shows_the_run(gate_document):
     assert head == ["result", "state", "findings", "verdict", "own", "nearest rival", "ULP from CPU", "repeated"]
     assert [row[1].strip() for row in rows] == ["failed", "passed", "skipped"]
     assert rows[0][2].split() == ["OC501"]
-    assert rows[1][6:] == ["1,234", "same bits"]
+    assert rows[1][6:] == ["1.2e+03", "same bits"]
     links = {value for tag, attribute, value in page.attributes if (tag, attribute) == ("a", "href")}
     assert links == {f"#{value}" for tag, attribute, value in page.attributes if (tag, attribute) == ("details", "id")}
 
