@@ -9,23 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "Optimizer",
     "RecordingWarning",
     "__version__",
     "audit",
     "audit_run",
     "check_optimizer",
     "compare",
+    "parametrize_with_checks",
     "record",
     "recording_callback",
 ]
 
 _HOME = {
+    "Optimizer": ".conformance.testing.optimizer",
     "RecordingWarning": ".conformance.recording.recording",
     "__version__": "._version",
     "audit": ".conformance.api",
     "audit_run": ".conformance.api",
     "check_optimizer": ".conformance.api",
     "compare": ".conformance.api",
+    "parametrize_with_checks": ".conformance.testing.parametrize",
     "record": ".conformance.recording.record",
     "recording_callback": ".conformance.recording.keras_callback",
 }
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from .conformance.recording.keras_callback import recording_callback
     from .conformance.recording.record import record
     from .conformance.recording.recording import RecordingWarning
+    from .conformance.testing.optimizer import Optimizer
+    from .conformance.testing.parametrize import parametrize_with_checks
 else:  # hidden from type checkers, which would otherwise believe every misspelt name
 
     def __getattr__(name: str) -> object:

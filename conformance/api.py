@@ -20,7 +20,7 @@ from .planned import Depth
 from .recorded.judge import judge_run
 from .replaying import OnStep
 from .rerun import compare_command
-from .result import ExitStatus, Result
+from .result import Check, ExitStatus, Finding, Result
 from .subject import Subject, usual_dtype
 from .traces import Trace, default_names, find_trace
 
@@ -124,10 +124,15 @@ def audit_run(
 
 def failure_message(result: Result) -> str:
     """Return why `result` is not as expected: verdict, failed checks, findings, rerun command."""
-    lines = [f"{result.target}: {result.verdict}, expected {result.expected}: {result.reason}"]
-    lines += [f"  {check.name}: {check.message}" for check in result.checks if check.outcome == "failed"]
-    lines += [f"  {finding.rule} {finding.name}: {finding.message}" for finding in result.findings]
-    return "\n".join([*lines, f"  rerun: {result.rerun}"] if result.rerun else lines)
+    heading = f"{result.target}: {result.verdict}, expected {result.expected}: {result.reason}"
+    return failure_text(heading, result.checks, result.findings, result.rerun)
+
+
+def failure_text(heading: str, checks: Sequence[Check], findings: Sequence[Finding], rerun: str) -> str:
+    """Return `heading` and, a line each, the `checks` that failed, the `findings`, and the command to run again."""
+    lines = [f"  {check.name}: {check.message}" for check in checks if check.outcome == "failed"]
+    lines += [f"  {finding.rule} {finding.name}: {finding.message}" for finding in findings]
+    return "\n".join([heading, *lines, *([f"  rerun: {rerun}"] if rerun else [])])
 
 
 def compare(
