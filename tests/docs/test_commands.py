@@ -17,10 +17,13 @@ RUN_ELSEWHERE = {
     "tox run": "tox runs this test",
     'eval "$(python gpu_ci/link_checkout.py)"': "tests/gpu_ci runs the script",
     "python -m optconform": "tests/packaging runs the module",
+    "pytest test_optimizers.py": "tests/pytest_plugin runs the page that shows it",
     "pre-commit": "it runs what the lint and types environments run, on files about to be committed",
     "python scripts/record_traces": "tests/traces runs the recorders",
     "python benchmarks/": "tests/benchmarks runs the scripts on small sizes",
     "python examples/record_": "tests/recording runs the examples that record",
+    "python examples/learning_rate_by_weight_decay.py": "test_paper_figure.py runs it on a small grid",
+    "python examples/heat_maps.py": "test_paper_figure.py draws the committed figures",
 }
 """Start of a command -> where it is run instead."""
 CHECKED_ELSEWHERE = {

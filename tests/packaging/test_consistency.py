@@ -16,6 +16,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from optconform.adapters.extras import EXTRAS
+from optconform.adapters.frameworks import FRAMEWORKS
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -81,6 +84,11 @@ def test_every_requirement_is_pinned_inside_its_range(text):
         assert requirement.specifier.contains(version), f"constraints.txt pins {version}"
 
 
+def test_doctor_knows_every_extra():
+    extras = set(PYPROJECT["project"]["optional-dependencies"]) - {"all"}
+    assert {row.extra for row in FRAMEWORKS.values() if row.extra} | {row.name for row in EXTRAS} == extras
+
+
 def test_pins_install_on_the_oldest_python():
     """A newer 3.11.x does not show that a pin asks for more than 3.11.0, and pip then names a conflict elsewhere."""
     oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
@@ -108,7 +116,8 @@ def test_hooks_use_the_pinned_tools():
 def test_default_environments_exist_and_hold_the_promised_ones():
     tox = read_tox()
     default = tox["tox"]["env_list"].replace(",", " ").split()
-    assert set(default) == {"numpy", "torch", "tensorflow", "jax", "all", "lint", "types", "docs", "check", "gate"}
+    checks = {"lint", "types", "dist", "docs", "check", "gate"}
+    assert set(default) == {"numpy", "torch", "tensorflow", "jax", "all"} | checks
     assert set(default) <= tox_environments(tox)
 
 

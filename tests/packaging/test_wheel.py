@@ -91,7 +91,7 @@ def test_metadata_carries_licence_extras_and_command(wheel):
         }
     assert inside["licenses/LICENSE"] == (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
     extras = {line.split(": ")[1] for line in inside["METADATA"].splitlines() if line.startswith("Provides-Extra: ")}
-    assert extras == {"torch", "tensorflow", "jax", "fast", "report", "remote", "all"}
+    assert extras == {"torch", "tensorflow", "jax", "fast", "report", "remote", "device", "all"}
     assert "optconform = optconform.__main__:main" in inside["entry_points.txt"]
 
 
