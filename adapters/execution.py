@@ -8,9 +8,10 @@ computes the same numbers, so numbers cannot show it: every execution observes w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar, cast
 
+from .arrays import host_copies
 from .errors import TargetError
 from .frameworks import FRAMEWORKS, import_beside, missing_imports
 from .protocol import Array, Gradients, Target, Trajectory
@@ -64,22 +65,56 @@ class OfOptimizer:
         return self._reads.read_state()
 
 
-class Open(Protocol):
-    """What begins an execution."""
+_Optimizer_co = TypeVar("_Optimizer_co", covariant=True)
 
-    def __call__(
+
+class _Builds(Protocol[_Optimizer_co]):
+    """What of an adapter builds optimizers of one sort."""
+
+    def build(
         self,
         target: Target,
         hyperparameters: Mapping[str, Any],
         parameters: Mapping[str, Array],
-        feeds: Sequence[Feed],
         *,
         dtype: str,
         device: str,
-    ) -> Executed:
-        """Construct `target` over copies of `parameters` in `dtype` on `device`, ready for the first of `feeds`.
+        path: str | None,
+    ) -> _Optimizer_co:
+        """Construct `target`, as `Adapter.build` does."""
 
-        The caller then calls `step` with each of `feeds`, in order. Raises what `Adapter.build` raises, `NotSupported`
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an execution is opened with."""
+
+    target: Target
+    hyperparameters: Mapping[str, Any]
+    parameters: Mapping[str, Array]
+    feeds: Sequence[Feed]
+    """What the steps to come are given, in that order."""
+    dtype: str
+    """Precision in which parameters and gradients are handed over."""
+    device: str
+
+    def built_by(self, adapter: _Builds[_Optimizer_co], path: str | None = None) -> _Optimizer_co:
+        """Return the optimizer that `adapter` makes of it, on one of its paths. Raises what `Adapter.build` raises."""
+        return adapter.build(
+            self.target, self.hyperparameters, self.parameters, dtype=self.dtype, device=self.device, path=path
+        )
+
+    def rounded(self) -> Opening:
+        """Return it with the parameters in the precision in which they are handed over."""
+        return replace(self, parameters=host_copies(self.parameters, self.dtype))
+
+
+class Open(Protocol):
+    """What begins an execution."""
+
+    def __call__(self, opening: Opening) -> Executed:
+        """Construct the target over copies of the parameters, ready for the first of the feeds.
+
+        The caller then calls `step` with each of them, in order. Raises what `Adapter.build` raises, `NotSupported`
         (`PathNotTaken` among it) where the target, the device or this version of the framework has no such way.
         """
 

@@ -23,12 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
 
-from .execution import Executed, Execution, Feed
+from .execution import Execution, Open
 from .keras_built import KerasBuilt
 from .keras_executed import Way
-from .protocol import Array, Target
 
 
 class _BackendRuntime:
@@ -39,12 +37,10 @@ class _BackendRuntime:
         backend: ModuleType,
         devices: ModuleType,
         packages: Sequence[str],
-        opened: Mapping[str, Callable[..., Any]],
+        opened: Mapping[str, Open],
     ) -> None:
         self._backend, self._devices, self._packages = backend, devices, packages
-        self.executions: Mapping[str, Execution] = {
-            name: Execution(name, partial(_opened, each)) for name, each in opened.items()
-        }
+        self.executions: Mapping[str, Execution] = {name: Execution(name, each) for name, each in opened.items()}
 
     def versions(self) -> dict[str, str]:
         """Return the versions of Keras, of the library below it, and of NumPy."""
@@ -86,18 +82,3 @@ class KerasTorchRuntime(_BackendRuntime):
         from . import keras_on_torch, torch_devices
 
         super().__init__(keras_on_torch, torch_devices, ("torch",), {"eager": keras_on_torch.opened})
-
-
-def _opened(
-    opened: Any,
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-) -> Executed:
-    """Begin an execution, which needs no look ahead at its steps: an `Open` but for its first argument."""
-    executed: Executed = opened(target, hyperparameters, parameters, dtype=dtype, device=device)
-    return executed

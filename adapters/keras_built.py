@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from .arrays import chosen, host_copies, host_dtype, present
 from .errors import BuildFailed, StepFailed, foreign_code
+from .execution import Opening
 from .keras_construct import arguments_of, constructed, variable_names
 from .keras_slots import slots_of
 from .options import held_values
-from .protocol import Array, Cast, Gradients, MissingGradient, Target
+from .protocol import Array, Cast, Gradients, MissingGradient
 from .text import escape_control
 
 Entered = Callable[[], AbstractContextManager[Any]]
@@ -21,7 +22,7 @@ Entered = Callable[[], AbstractContextManager[Any]]
 
 
 class KerasBuilt:
-    """A target's optimizer, built over Keras variables that hold copies of `parameters` in `dtype`: a `Trajectory`.
+    """A target's optimizer, built over Keras variables that hold copies of the parameters: a `Trajectory`.
 
     A parameter without a gradient is left out of a step, as `Optimizer.apply` itself leaves it out; the iteration
     count is the optimizer's and moves. With no gradient at all nothing moves.
@@ -35,17 +36,15 @@ class KerasBuilt:
     def __init__(
         self,
         keras: Any,
-        target: Target,
-        hyperparameters: Mapping[str, Any],
-        parameters: Mapping[str, Array],
+        opening: Opening,
         *,
-        dtype: str,
         entered: Entered,
     ) -> None:
+        target, dtype = opening.target, opening.dtype
         self._keras, self._dtype, self.entered = keras, dtype, entered
         self._spec = escape_control(target.spec)
-        arguments = arguments_of(target, hyperparameters)
-        copies = host_copies(parameters, dtype)
+        arguments = arguments_of(target, opening.hyperparameters)
+        copies = host_copies(opening.parameters, dtype)
         names = variable_names(copies)
         with entered():
             self.optimizer = constructed(target, arguments)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from .arrays import host_copies
-from .execution import MASTER_DTYPES, Executed, Execution, Feed, OfAdapter
+from .execution import MASTER_DTYPES, Executed, Execution, OfAdapter, Opening
 from .keras_executed import KerasExecuted, Way
 from .keras_import import deterministic_ops, keras, tf
 from .keras_loss_scale import LossScaleWay
@@ -17,7 +16,7 @@ from .keras_tf import KerasAdapter, KerasOptimizer
 from .keras_ways import TracedWay, eager, misplaced
 from .nvidia_driver import nvidia_driver
 from .processor import describe_processor
-from .protocol import Array, Target
+from .protocol import Array
 
 MakeWay = Callable[[KerasOptimizer, Mapping[str, Array], str, int], Way]
 """From a built optimizer, the initial parameters, the dtype handed over and the number of steps to a way."""
@@ -88,26 +87,14 @@ class KerasRuntime(OfAdapter):
         }
 
 
-def _opened(
-    adapter: KerasAdapter,
-    path: str,
-    way: MakeWay,
-    over_masters: bool,
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-) -> Executed:
+def _opened(adapter: KerasAdapter, path: str, way: MakeWay, over_masters: bool, opening: Opening) -> Executed:
     """Begin one execution: an `Open` but for its first four arguments."""
-    stepped = master_dtype(dtype) if over_masters else dtype
-    given = host_copies(parameters, dtype)
-    optimizer = adapter.build(target, hyperparameters, given, dtype=stepped, device=device, path=path)
+    stepped = master_dtype(opening.dtype) if over_masters else opening.dtype
+    given = opening.rounded()
+    optimizer = replace(given, dtype=stepped).built_by(adapter, path)
     return KerasExecuted(
         optimizer,
-        way(optimizer, given, dtype, len(feeds)),
+        way(optimizer, given.parameters, opening.dtype, len(opening.feeds)),
         device=optimizer.device,
         backend=str(keras.backend.backend()),
         misplaced=partial(misplaced, optimizer, optimizer.device),

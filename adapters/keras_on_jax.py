@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 
 from .devices import resolve_device
+from .execution import Opening
 from .jax_scope import Scope, device_called, present_devices
 from .keras_backend import import_keras
 from .keras_built import KerasBuilt
 from .keras_executed import BodyCalls, EagerWay, KerasExecuted, Way
-from .protocol import Array, Gradients, Target
+from .protocol import Gradients
 
 BACKEND = "jax"
 REMEDY = "Install a JAX with GPU support and see jax.devices('gpu')."
@@ -24,18 +25,13 @@ keras = import_keras(BACKEND)
 
 def opened(
     way: Callable[[KerasBuilt], Way],
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    *,
-    dtype: str,
-    device: str,
+    opening: Opening,
 ) -> KerasExecuted:
-    """Build the target on `device` and begin the execution that `way` is."""
-    place = resolve_device(device, present_devices(), "Keras on JAX", REMEDY)
+    """Build the target on its device and begin the execution that `way` is."""
+    place = resolve_device(opening.device, present_devices(), "Keras on JAX", REMEDY)
     wanted = device_called(place)
-    scope = Scope(wanted, double=dtype == "float64")
-    built = KerasBuilt(keras, target, hyperparameters, parameters, dtype=dtype, entered=scope.entered)
+    scope = Scope(wanted, double=opening.dtype == "float64")
+    built = KerasBuilt(keras, opening, entered=scope.entered)
 
     def holds(value: Any) -> bool:
         return isinstance(value, jax.Array) and value.devices() == {wanted}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,10 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .devices import resolve_device
+from .execution import Opening
 from .keras_backend import import_keras
 from .keras_built import KerasBuilt
 from .keras_executed import BodyCalls, KerasExecuted
-from .protocol import Array, Gradients, Target
+from .protocol import Gradients
 from .torch_devices import present_devices
 
 BACKEND = "torch"
@@ -22,20 +22,11 @@ REMEDY = "Install a PyTorch with GPU support and see torch.cuda.is_available()."
 keras = import_keras(BACKEND)
 
 
-def opened(
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    *,
-    dtype: str,
-    device: str,
-) -> KerasExecuted:
-    """Build the target on `device` and begin its eager execution."""
-    place = resolve_device(device, present_devices(), "Keras on PyTorch", REMEDY)
+def opened(opening: Opening) -> KerasExecuted:
+    """Build the target on its device and begin its eager execution."""
+    place = resolve_device(opening.device, present_devices(), "Keras on PyTorch", REMEDY)
     wanted = torch.device(place.replace("gpu", "cuda"))
-    built = KerasBuilt(
-        keras, target, hyperparameters, parameters, dtype=dtype, entered=partial(keras.device, str(wanted))
-    )
+    built = KerasBuilt(keras, opening, entered=partial(keras.device, str(wanted)))
 
     def holds(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.device == wanted

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .arrays import host_dtype
-from .execution import Executed, Execution, Feed, OfAdapter, OfOptimizer, Proof
+from .execution import Executed, Execution, OfAdapter, OfOptimizer, Opening, Proof
 from .numpy_array import NumPyAdapter, NumPyOptimizer
 from .processor import describe_processor
-from .protocol import Array, Gradients, Target
+from .protocol import Gradients
 
 
 class NumPyRuntime(OfAdapter):
@@ -59,16 +59,8 @@ class NumPyExecuted(OfOptimizer):
         )
 
 
-def _open(
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-) -> Executed:
-    return NumPyExecuted(NumPyAdapter().build(target, hyperparameters, parameters, dtype=dtype, device=device), dtype)
+def _open(opening: Opening) -> Executed:
+    return NumPyExecuted(opening.built_by(NumPyAdapter()), opening.dtype)
 
 
 EXECUTIONS = (Execution("default", _open, devices=("cpu",)),)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from . import jax_devices
-from .arrays import HOST_DTYPES, host_copies
+from .arrays import HOST_DTYPES
 from .devices import resolve_device
 from .errors import PathNotTaken
-from .execution import MASTER_DTYPES, Executed, Execution, Feed, OfAdapter
+from .execution import MASTER_DTYPES, Executed, Execution, OfAdapter, Opening
 from .jax_scope import device_called
 from .optax_jax import OptaxAdapter, OptaxOptimizer
 from .optax_masters import MasterWeights
@@ -19,7 +18,7 @@ from .optax_observed import compiled, in_double, in_python
 from .optax_scan import Scanned
 from .optax_skipping import Skipping, skips_infinite
 from .optax_stepped import Asked, Stepped, with_donation
-from .protocol import Array, Target
+from .protocol import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +64,12 @@ class OptaxRuntime(OfAdapter):
         return jax_devices.flags()
 
 
-def _begun(
-    adapter: OptaxAdapter,
-    name: str,
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-) -> Executed:
+def _begun(adapter: OptaxAdapter, name: str, opening: Opening) -> Executed:
     """Begin the execution called `name`: an `Open` but for its first two arguments."""
-    way = WAYS[name]
+    way, dtype = WAYS[name], opening.dtype
     if dtype not in way.dtypes:
         raise PathNotTaken(f"{name} is for {' and '.join(way.dtypes)}, and there is no such way in {dtype}; use jit.")
-    optimizer = adapter.build(
-        way.prepared(target),
-        hyperparameters,
-        host_copies(parameters, dtype),
-        dtype=way.steps_in.get(dtype, dtype),
-        device=device,
-        path=way.path,
-    )
-    place = resolve_device(device, adapter.devices(), adapter.framework, "See jax.devices().")
-    return way.begin(optimizer, Asked(tuple(feeds), dtype, device_called(place)))
+    stepped = replace(opening.rounded(), target=way.prepared(opening.target), dtype=way.steps_in.get(dtype, dtype))
+    optimizer = stepped.built_by(adapter, way.path)
+    place = resolve_device(opening.device, adapter.devices(), adapter.framework, "See jax.devices().")
+    return way.begin(optimizer, Asked(tuple(opening.feeds), dtype, device_called(place)))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from .arrays import host_copies
-from .execution import MASTER_DTYPES, Executed, Execution, Feed, OfAdapter, OfOptimizer, Proof
+from .execution import MASTER_DTYPES, Executed, Execution, OfAdapter, OfOptimizer, Open, Opening, Proof
 from .options import accepts, names_of
-from .protocol import Array, Gradients, SparseRows, Target
+from .protocol import Gradients, SparseRows
 from .pytorch import TorchAdapter
 from .torch_compiled import CompileWatch
 from .torch_construct import require_tensor_lr
@@ -74,57 +73,28 @@ class TorchExecuted(OfOptimizer):
         return Proof(on_path, on_device, f"{path}; {place}")
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What an execution was opened with, and what came of it."""
-
-    target: Target
-    optimizer: TorchOptimizer
-    feeds: Sequence[Feed]
-    dtype: str
-    place: str
+WatchOf = Callable[[Opening, TorchOptimizer], Watch]
 
 
-WatchOf = Callable[[Opening], Watch]
-
-
-def _open(
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-    path: str | None,
-    watch: WatchOf,
-    needs: tuple[str, ...] = (),
-) -> Executed:
-    """Build `target` on one of the adapter's paths, watched; it must have one of the options in `needs`."""
+def _open(path: str | None, watch: WatchOf, opening: Opening, needs: tuple[str, ...] = ()) -> Executed:
+    """Build the target on one of the adapter's paths, watched; it must have one of the options in `needs`."""
+    target = opening.target
     if needs and not any(accepts(target, name) for name in needs):
         raise not_taken(target, path, f"there is no option {' or '.join(map(repr, needs))} that could be turned off")
     adapter = TorchAdapter()
-    place = adapter.place(device)
+    place = adapter.place(opening.device)
     with _without_capture_notice():
-        optimizer = adapter.build(target, hyperparameters, parameters, dtype=dtype, device=device, path=path)
-    return TorchExecuted(optimizer, watch(Opening(target, optimizer, feeds, dtype, place)), place)
+        optimizer = opening.built_by(adapter, path)
+    return TorchExecuted(optimizer, watch(opening, optimizer), place)
 
 
-def _open_scaled(
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-    path: str | None,
-) -> Executed:
-    """Build `target` to be stepped by a GradScaler: on its default path, or on the fused one."""
+def _open_scaled(path: str | None, opening: Opening) -> Executed:
+    """Build the target to be stepped by a GradScaler: on its default path, or on the fused one."""
     name = "grad-scaler" if path is None else "grad-scaler-fused"
+    target, dtype, feeds = opening.target, opening.dtype, opening.feeds
     adapter = TorchAdapter()
-    place = adapter.place(device)
-    optimizer = adapter.build(target, hyperparameters, parameters, dtype=dtype, device=device, path=path)
+    place = adapter.place(opening.device)
+    optimizer = opening.built_by(adapter, path)
     built = optimizer.optimizer
     if not hasattr(built, "param_groups"):
         raise not_taken(target, name, "GradScaler reads param_groups, and there are none")
@@ -134,91 +104,58 @@ def _open_scaled(
     return TorchExecuted(optimizer, watch, place)
 
 
-def _open_masters(
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-) -> Executed:
-    """Build `target` over float32 masters, which begin as the parameters of a model of 16 bits."""
+def _open_masters(opening: Opening) -> Executed:
+    """Build the target over float32 masters, which begin as the parameters of a model of 16 bits."""
+    dtype = opening.dtype
     if dtype not in MASTER_DTYPES:
         widths = " or ".join(MASTER_DTYPES)
-        raise not_taken(target, "master-weights", f"a model in {dtype} has no wider masters; use {widths}")
+        raise not_taken(opening.target, "master-weights", f"a model in {dtype} has no wider masters; use {widths}")
     master = MASTER_DTYPES[dtype]
     adapter = TorchAdapter()
-    masters = host_copies(parameters, dtype)
-    optimizer = adapter.build(target, hyperparameters, masters, dtype=master, device=device)
-    return TorchExecuted(optimizer, MasterWatch(optimizer, dtype, master), adapter.place(device), gradient_dtype=dtype)
+    optimizer = replace(opening.rounded(), dtype=master).built_by(adapter)
+    watch, place = MasterWatch(optimizer, dtype, master), adapter.place(opening.device)
+    return TorchExecuted(optimizer, watch, place, gradient_dtype=dtype)
 
 
-def _open_captured(
-    target: Target,
-    hyperparameters: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    feeds: Sequence[Feed],
-    *,
-    dtype: str,
-    device: str,
-) -> Executed:
-    """Build `target` to be captured in a CUDA graph: its learning rate must be memory that a replay reads."""
-    name = "cuda-graph"
+def _open_captured(opening: Opening) -> Executed:
+    """Build the target to be captured in a CUDA graph: its learning rate must be memory that a replay reads."""
+    name, target = "cuda-graph", opening.target
     adapter = TorchAdapter()
-    place = adapter.place(device)
+    place = adapter.place(opening.device)
     if place == "cpu":
         raise not_taken(target, name, "it is captured on a GPU; use --device cuda")
-    options = {**hyperparameters, **tensor_lr(target, name, hyperparameters, dtype, place)}
+    rate = tensor_lr(target, name, opening.hyperparameters, opening.dtype, place)
     with _without_capture_notice():
-        optimizer = adapter.build(target, options, parameters, dtype=dtype, device=device, path="capturable")
+        rated = replace(opening, hyperparameters={**opening.hyperparameters, **rate})
+        optimizer = rated.built_by(adapter, "capturable")
     require_tensor_lr(target, name, optimizer.optimizer)
     return TorchExecuted(optimizer, GraphWatch(optimizer), place)
 
 
+def _watched(path: str | None, watch: WatchOf, needs: tuple[str, ...] = ()) -> Open:
+    """Return what opens a path of the adapter under `watch`."""
+    return partial(_open, path, watch, needs=needs)
+
+
 EXECUTIONS = (
-    Execution("default", partial(_open, path=None, watch=lambda opening: Unwatched())),
+    Execution("default", _watched(None, lambda *_: Unwatched())),
     Execution(
-        "loop",
-        partial(
-            _open,
-            path="loop",
-            watch=lambda opening: OperatorWatch(opening.optimizer, written_by_loop),
-            needs=("foreach", "fused"),
-        ),
+        "loop", _watched("loop", lambda _, built: OperatorWatch(built, written_by_loop), needs=("foreach", "fused"))
     ),
-    Execution(
-        "foreach",
-        partial(_open, path="foreach", watch=lambda opening: OperatorWatch(opening.optimizer, written_by_foreach)),
-    ),
-    Execution(
-        "fused", partial(_open, path="fused", watch=lambda opening: OperatorWatch(opening.optimizer, written_by_fused))
-    ),
+    Execution("foreach", _watched("foreach", lambda _, built: OperatorWatch(built, written_by_foreach))),
+    Execution("fused", _watched("fused", lambda _, built: OperatorWatch(built, written_by_fused))),
     Execution(
         "capturable",
-        partial(
-            _open,
-            path="capturable",
-            watch=lambda opening: OperatorWatch(opening.optimizer, waits_for_nothing(opening.optimizer)),
-        ),
+        _watched("capturable", lambda _, built: OperatorWatch(built, waits_for_nothing(built))),
         devices=("gpu",),
     ),
     Execution(
-        "tensor-lr",
-        partial(
-            _open,
-            path="tensor-lr",
-            watch=lambda opening: RateWatch(opening.optimizer, names_of(opening.target, "lr")),
-        ),
+        "tensor-lr", _watched("tensor-lr", lambda opening, built: RateWatch(built, names_of(opening.target, "lr")))
     ),
-    Execution(
-        "compiled",
-        partial(_open, path="compiled", watch=lambda opening: CompileWatch(opening.optimizer)),
-        slow=True,
-    ),
+    Execution("compiled", _watched("compiled", lambda _, built: CompileWatch(built)), slow=True),
     Execution("cuda-graph", _open_captured, devices=("gpu",)),
-    Execution("grad-scaler", partial(_open_scaled, path=None)),
-    Execution("grad-scaler-fused", partial(_open_scaled, path="fused")),
+    Execution("grad-scaler", partial(_open_scaled, None)),
+    Execution("grad-scaler-fused", partial(_open_scaled, "fused")),
     Execution("master-weights", _open_masters, steps_in=MASTER_DTYPES),
 )
 """Of these the CPU lacks those that are for GPUs: torch.optim takes `capturable` on accelerators alone."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..adapters.arrays import host_copies
 from ..adapters.errors import BuildFailed
-from ..adapters.execution import Execution, Feed, Proof, Runtime
+from ..adapters.execution import Execution, Feed, Opening, Proof, Runtime
 from ..adapters.options import default_of
 from ..adapters.protocol import Array, Cast, MissingGradient, Target
 from ..adapters.random_generators import seeded
@@ -79,11 +79,11 @@ def play(runtime: Runtime, execution: Execution, course: Course, device: str) ->
     """
     with seeded():
         parameters = course.trace.initial_parameters()
-        how: dict[str, str] = {"dtype": course.dtype, "device": device}
+        start = Opening(course.target, course.hyperparameters, parameters, (), course.dtype, device)
         plain = next(iter(runtime.executions.values()))
-        lr = _base_rate(plain.open(course.target, course.hyperparameters, parameters, (), **how).held, course.target)
+        lr = _base_rate(plain.open(start).held, course.target)
         feeds = course.feeds(lr)
-        executed = execution.open(course.target, course.hyperparameters, parameters, feeds, **how)
+        executed = execution.open(replace(start, feeds=feeds))
         stepped = execution.steps_in.get(course.dtype, course.dtype)
         narrow = FORMATS[stepped].precision < FORMATS["float32"].precision
         thetas: list[Arrays] = [executed.read_parameters()]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from optconform.adapters.execution import Feed, load_runtime
+from optconform.adapters.execution import Feed, Opening, load_runtime
 from optconform.adapters.targets import load_target, target_from_object
 
 PARAMETERS = {
@@ -46,7 +46,7 @@ def run_torch(parameters, feeds):
         found = load_target(target) if isinstance(target, str) else target_from_object(target)
         steps = feeds if given is None else given
         row = load_runtime("torch").executions[execution]
-        executed = row.open(found, {"lr": 0.05}, parameters, steps, dtype=dtype, device="cpu")
+        executed = row.open(Opening(found, {"lr": 0.05}, parameters, steps, dtype, "cpu"))
         for feed in steps:
             executed.step(feed.gradients, feed.lr)
         return executed

@@ -17,7 +17,7 @@ COMMON = """
 import json, sys
 import numpy as np
 from optconform.adapters.errors import MissingDevice, MissingFramework, NotSupported
-from optconform.adapters.execution import Feed, load_runtime
+from optconform.adapters.execution import Feed, Opening, load_runtime
 from optconform.adapters.protocol import SparseRows
 from optconform.adapters.targets import load_target, target_from_object
 
@@ -34,7 +34,7 @@ OPTIONS = {"lr": 0.05, "weight_decay": 0.25}
 def open_(execution, target, dtype="float32", device="cpu", **options):
     found = load_target(target) if isinstance(target, str) else target_from_object(target, "tensorflow")
     return runtime.executions[execution].open(
-        found, {**OPTIONS, **options}, PARAMETERS, FEEDS, dtype=dtype, device=device
+        Opening(found, {**OPTIONS, **options}, PARAMETERS, FEEDS, dtype, device)
     )
 
 def play(*args, **options):

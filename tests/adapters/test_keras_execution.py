@@ -11,7 +11,7 @@ keras = pytest.importorskip("keras")
 from optconform.adapters import keras_list  # noqa: E402
 from optconform.adapters.arrays import host_copies  # noqa: E402
 from optconform.adapters.errors import MissingDevice, NotSupported  # noqa: E402
-from optconform.adapters.execution import Feed, load_runtime  # noqa: E402
+from optconform.adapters.execution import Feed, Opening, load_runtime  # noqa: E402
 from optconform.adapters.keras_executed import KerasExecuted  # noqa: E402
 from optconform.adapters.keras_masters import MasterWay  # noqa: E402
 from optconform.adapters.keras_tf import KerasAdapter  # noqa: E402
@@ -40,8 +40,7 @@ def feeds(gradients):
 
 def opened(runtime, execution, parameters, feeds, target="AdamW", dtype="float32", **options):
     found = load_target(f"keras.optimizers:{target}") if isinstance(target, str) else target_from_object(target)
-    how = {"dtype": dtype, "device": "cpu"}
-    return runtime.executions[execution].open(found, {**OPTIONS, **options}, parameters, feeds, **how)
+    return runtime.executions[execution].open(Opening(found, {**OPTIONS, **options}, parameters, feeds, dtype, "cpu"))
 
 
 def played(*args, **options):
@@ -281,7 +280,7 @@ def test_a_device_that_is_not_there_is_missed(runtime, parameters, feeds):
         pytest.skip("there is a GPU")
     with pytest.raises(MissingDevice, match="tensorflow has no device 'cuda'"):
         runtime.executions["eager"].open(
-            load_target("keras.optimizers:AdamW"), OPTIONS, parameters, feeds, dtype="float32", device="cuda"
+            Opening(load_target("keras.optimizers:AdamW"), OPTIONS, parameters, feeds, "float32", "cuda")
         )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optconform.adapters.errors import MissingDevice
-from optconform.adapters.execution import Feed, load_runtime
+from optconform.adapters.execution import Feed, Opening, load_runtime
 from optconform.adapters.numpy_array import NumPyAdapter
 from optconform.adapters.targets import load_target
 
@@ -20,7 +20,7 @@ def runtime():
 
 def opened(runtime, parameters, dtype="float32", device="cpu"):
     row = runtime.executions["default"]
-    return row.open(load_target(TARGET), {"lr": 0.05}, parameters, (), dtype=dtype, device=device)
+    return row.open(Opening(load_target(TARGET), {"lr": 0.05}, parameters, (), dtype, device))
 
 
 def test_executions_versions_devices_and_settings(runtime, monkeypatch):

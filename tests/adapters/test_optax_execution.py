@@ -17,7 +17,7 @@ import ml_dtypes  # noqa: E402
 from optconform.adapters import jax_devices, optax_scan, optax_skipping, optax_stepped  # noqa: E402
 from optconform.adapters.arrays import host_copies  # noqa: E402
 from optconform.adapters.errors import NotReplayable, NotSupported, PathNotTaken  # noqa: E402
-from optconform.adapters.execution import Feed, load_runtime  # noqa: E402
+from optconform.adapters.execution import Feed, Opening, load_runtime  # noqa: E402
 from optconform.adapters.optax_masters import is_rounding  # noqa: E402
 from optconform.adapters.protocol import SparseRows  # noqa: E402
 from optconform.adapters.targets import load_target, target_from_object  # noqa: E402
@@ -42,8 +42,8 @@ def feeds(gradients):
 
 def opened(execution, target, parameters, feeds, dtype="float64", device="cpu", **hyperparameters):
     found = load_target(target) if isinstance(target, str) else target_from_object(target, framework="jax")
-    how = {"dtype": dtype, "device": device}
-    return RUNTIME.executions[execution].open(found, {"lr": 0.5, **hyperparameters}, parameters, feeds, **how)
+    opening = Opening(found, {"lr": 0.5, **hyperparameters}, parameters, feeds, dtype, device)
+    return RUNTIME.executions[execution].open(opening)
 
 
 def played(executed, feeds):
@@ -355,18 +355,18 @@ import json
 import jax
 import numpy as np
 from optconform.adapters import optax_jax
-from optconform.adapters.execution import Feed, load_runtime
+from optconform.adapters.execution import Feed, Opening, load_runtime
 from optconform.adapters.targets import load_target
 
 first, second = jax.devices("cpu")
 feed = Feed({"w": np.ones(3)}, 0.5)
-how = {"dtype": "float32", "device": "cpu"}
 answers = []
 for built_on in (first, second):
     optax_jax.device_called = lambda name: built_on
     for name in ("jit", "scan"):
         execution = load_runtime("jax").executions[name]
-        executed = execution.open(load_target("optax:sgd"), {"momentum": 0.5, "lr": 0.5}, feed.gradients, [feed], **how)
+        options = {"momentum": 0.5, "lr": 0.5}
+        executed = execution.open(Opening(load_target("optax:sgd"), options, feed.gradients, [feed], "float32", "cpu"))
         executed.step(feed.gradients, feed.lr)
         proof = executed.proof()
         answers.append([name, proof.on_path, proof.on_device, proof.observed])

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes  # noqa: E402
 
 from optconform.adapters.errors import NotSupported, PathNotTaken  # noqa: E402
+from optconform.adapters.execution import Opening  # noqa: E402
 from optconform.adapters.protocol import SparseRows  # noqa: E402
 from optconform.adapters.pytorch import TorchAdapter  # noqa: E402
 from optconform.adapters.targets import load_target, target_from_object  # noqa: E402
@@ -223,7 +224,7 @@ def test_through_the_runtime(cuda, parameters, feeds, monkeypatch):
     row = TorchRuntime().executions["cuda-graph"]
 
     def execute(target):
-        executed = row.open(target_from_object(target), {"lr": 0.05}, parameters, feeds, dtype="float32", device="gpu")
+        executed = row.open(Opening(target_from_object(target), {"lr": 0.05}, parameters, feeds, "float32", "gpu"))
         for feed in feeds:
             executed.step(feed.gradients, feed.lr)
         return executed

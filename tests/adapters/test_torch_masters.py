@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from optconform.adapters.errors import PathNotTaken  # noqa: E402
-from optconform.adapters.execution import MASTER_DTYPES, Feed, load_runtime  # noqa: E402
+from optconform.adapters.execution import MASTER_DTYPES, Feed, Opening, load_runtime  # noqa: E402
 from optconform.adapters.protocol import SparseRows  # noqa: E402
 from optconform.adapters.targets import load_target  # noqa: E402
 
@@ -62,7 +62,7 @@ def test_sparse_gradients_keep_their_rows_in_a_narrow_model(parameters):
     given = (Feed({"w": rows, "b": None, "scale": None}, 0.5),)
     row = load_runtime("torch").executions["master-weights"]
     target = load_target("torch.optim:SGD")
-    executed = row.open(target, {"lr": 0.5}, parameters, given, dtype="bfloat16", device="cpu")
+    executed = row.open(Opening(target, {"lr": 0.5}, parameters, given, "bfloat16", "cpu"))
     executed.step(given[0].gradients, given[0].lr)
     found = executed.read_parameters()["w"]
     third = np.float32(ml_dtypes.bfloat16(1 / 3))
