@@ -54,6 +54,8 @@ class BaselineCase:
     rival: str | None = None
     rival_ratio: float | None = None
     from_cpu: Apart | None = None
+    trace: str = ""
+    """Digest of the trace that it was played on; empty where it was skipped."""
     bits: str = ""
     reproducible: bool | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +90,7 @@ def baseline_case(measured: CaseResult) -> BaselineCase:
         rival=result.separation.nearest_rival,
         rival_ratio=result.separation.rival_ratio,
         from_cpu=figures.from_cpu,
+        trace=next((trace["sha256"] for trace in result.traces), ""),
         bits=figures.bits,
         reproducible=figures.reproducible,
         versions=dict(result.versions),
@@ -175,6 +178,7 @@ _LINES = (
     ("definition", "slow", "skipped"),
     ("verdict", "rule", "bound_ratio", "rival", "rival_ratio"),
     ("from_cpu",),
+    ("trace",),
     ("bits", "reproducible"),
     ("versions",),
     ("flags",),

@@ -82,6 +82,7 @@ CASE: Table = {
     "rival": (_or_null(_is_text), "the name of a rival, or null"),
     "rival_ratio": (_or_null(lambda value: value == "inf" or _is_number(value)), "a number >= 0, 'inf' or null"),
     "from_cpu": (_or_null(lambda value: isinstance(value, dict)), "an object, or null"),
+    "trace": (lambda value: value == "" or _is_digest(value), "64 hexadecimal digits"),
     "bits": (lambda value: value == "" or _is_digest(value), "64 hexadecimal digits"),
     "reproducible": (_or_null(lambda value: isinstance(value, bool)), "true, false or null"),
     "versions": (_are_texts, "an object of strings"),
@@ -111,6 +112,7 @@ def _distance_contradicts_itself(case: Mapping[str, Any]) -> bool:
 IMPOSSIBLE: tuple[tuple[Callable[[Mapping[str, Any]], bool], str, str], ...] = (
     (lambda case: bool(case["skipped"]) and _has_figures(case), "figures of what was skipped", "none"),
     (lambda case: not case["skipped"] and case["verdict"] is None, "'verdict' = null", "a verdict, since it ran"),
+    (lambda case: not case["skipped"] and not case["trace"], "'trace' = \"\"", "64 hexadecimal digits, since it ran"),
     (lambda case: not case["skipped"] and not case["bits"], "'bits' = \"\"", "64 hexadecimal digits, since it ran"),
     (
         lambda case: (case["rule"] is None) != (case["bound_ratio"] is None),

@@ -143,6 +143,11 @@ def _broken_coverage(name: str, then: BaselineCase | None, now: BaselineCase, lo
             f"expectation or trace have changed (definition {now.definition[:12]}, baseline {then.definition[:12]}); "
             "put it back, give it another name, or accept it with --update-baseline"
         )
+    if then.trace and now.trace and then.trace != now.trace:
+        return (
+            f"{name!r} was played on another trace of this name (sha256 {now.trace[:12]}, baseline {then.trace[:12]}); "
+            "put it back, or accept it with --update-baseline"
+        )
     if now.skipped and not then.skipped:
         return (
             f"{name!r} ran when the baseline was made and is skipped now: {now.skipped}; make it run, or "

@@ -23,7 +23,17 @@ def case(target="AdamW", runtime="numpy", **more):
     return Case(runtime, f"package.module:{target}", **{**fields, **more})
 
 
-def ran(of=None, *, ratio=0.4, rival_ratio=8900.0, verdict=Verdict.DECOUPLED, rule="adamw", findings=(), **measured):
+def ran(
+    of=None,
+    *,
+    ratio=0.4,
+    rival_ratio=8900.0,
+    verdict=Verdict.DECOUPLED,
+    rule="adamw",
+    findings=(),
+    trace="cd" * 32,
+    **measured,
+):
     """A case that ran, with every figure that a baseline holds."""
     of = of or case()
     result = Result(
@@ -35,6 +45,7 @@ def ran(of=None, *, ratio=0.4, rival_ratio=8900.0, verdict=Verdict.DECOUPLED, ru
         dtype=of.dtype,
         path=of.execution,
         versions={"optconform": "0.1.0", "numpy": "2.4.6"},
+        traces=({"name": of.trace, "sha256": trace},),
         match=Match(Decision.ACCEPT if rule else Decision.UNDECIDABLE, rule, bound_ratio=ratio),
         separation=Separation(ratio, None if rival_ratio is None else "adam_l2", rival_ratio),
         findings=tuple(findings),
@@ -48,7 +59,9 @@ def ran(of=None, *, ratio=0.4, rival_ratio=8900.0, verdict=Verdict.DECOUPLED, ru
 def skipped(of=None, reason="no such way here"):
     """A case that did not run although nothing is wrong."""
     plain = ran(of)
-    result = replace(plain.result, verdict=Verdict.INCONCLUSIVE, match=Match(), separation=Separation(), checks=())
+    result = replace(
+        plain.result, verdict=Verdict.INCONCLUSIVE, match=Match(), separation=Separation(), checks=(), traces=()
+    )
     return replace(plain, result=result, measured=Measured(), skipped=reason)
 
 

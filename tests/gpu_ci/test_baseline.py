@@ -93,7 +93,7 @@ class TestForm:
         one, other = (format_baseline(baseline_of(made.run(*each))) for each in (results, results[::-1]))
         assert one == other
         assert max(map(len, one.splitlines())) < 200
-        assert one.count("\n") == 9 + 3 * 8
+        assert one.count("\n") == 9 + 3 * 9
 
     def test_line_ends_and_spaces_are_nobodys_forgery(self, baseline):
         text = format_baseline(baseline)
@@ -186,6 +186,7 @@ IMPOSSIBLE = {
     "short bits": (_in_case("bits", "ab" * 31), "64 hexadecimal digits"),
     "bits in capitals": (_in_case("bits", "AB" * 32), "64 hexadecimal digits"),
     "no bits": (_in_case("bits", ""), "since it ran"),
+    "no trace": (_in_case("trace", ""), "'trace' = \"\""),
     "a definition that is none": (_in_case("definition", "x"), "'definition'"),
     "slow as a number": (_in_case("slow", 0), "'slow' = 0"),
     "versions that are no text": (_in_case("versions", {"numpy": 2}), "'versions'"),

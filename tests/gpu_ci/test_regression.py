@@ -274,6 +274,11 @@ class TestCoverage:
         assert f"does not hold {of.name!r}, which holds the same definition as {both.results[1].case.name!r}" in new
         assert f"its definition is now that of {of.name!r}, so it was renamed" in old
 
+    def test_another_trace_of_the_same_name_is_another_case(self, made, both):
+        found = held(made.run(both.results[0], made.ran(both.results[1].case, trace="ef" * 32)), baseline_of(both))
+        assert added(found) == [(both.results[1].case.name, "OC503", "error")]
+        assert "another trace of this name (sha256 efefefefefef, baseline cdcdcdcdcdcd)" in messages(found)[0]
+
     def test_a_new_case_is_to_be_added(self, made, both):
         of = made.case("New")
         found = held(made.run(*both.results, made.ran(of)), baseline_of(both))
