@@ -40,9 +40,13 @@ def leave_files(document: Mapping[str, Any], folder: str) -> None:
     for name, output_format in FILES.items():
         try:
             write_document(document, output_format, str(place / name))
-        except MissingExtra as error:
+        except MissingExtra:
             again = f"optconform report {place / 'gate.json'} --format {output_format} --output {place / name}"
-            click.echo(f"{name} was not written: {error} It can be made later: {again}", err=True)
+            click.echo(
+                f"{name} was not written: what it is made with is not installed (pip install 'optconform[report]'). "
+                f"Where it is: {again}",
+                err=True,
+            )
 
 
 def tell_ci(document: Mapping[str, Any]) -> None:
