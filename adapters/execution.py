@@ -245,6 +245,11 @@ def runtime_present(row: RuntimeRow) -> bool:
     return not missing_imports(row)
 
 
+def plain_execution(runtime: Runtime) -> Execution:
+    """Return the execution that every target takes: the first."""
+    return next(iter(runtime.executions.values()))
+
+
 def load_runtime(name: str) -> Runtime:
     """Import what a runtime needs and return it; its environment must be set before, as `environment_of` says.
 

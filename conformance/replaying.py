@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adapters.errors import BuildFailed
-from ..adapters.protocol import MissingGradient, Trajectory
+from ..adapters.protocol import MissingGradient, Target, Trajectory
 from ..adapters.text import escape_control
 from ..reference.comparison import Beside, Comparison
 from ..reference.follow import Follower, Mode, state_slots
@@ -93,7 +93,7 @@ def replay(
     infinite (`trace`, `step`, `parameter`) although all it had been given was finite; nothing where it did not.
     """
     optimizer = subject.begin(trace, values)
-    lr = base_learning_rate(subject, optimizer)
+    lr = base_learning_rate(subject.target, optimizer)
     before = subject.state_before(trace)
     counts = {name: int(count) for name, count in before.get("step", {}).items()}
     lanes = [_LaneReplay(lane, subject.dtype, optimizer, before, counts) for lane in lanes_of(trace, counts)]
@@ -233,13 +233,13 @@ def _follower(run: Run, lane: _LaneReplay, n_steps: int, judging: Judging) -> Fo
     )
 
 
-def base_learning_rate(subject: Walker, optimizer: Trajectory) -> float:
+def base_learning_rate(target: Target, optimizer: Trajectory) -> float:
     """Return the base learning rate that the optimizer holds. Raises `BuildFailed` where it is no number."""
     held = optimizer.held.get("lr")
     try:
         return float(held)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        spec, shown = escape_control(subject.target.spec), escape_control(repr(held))
+        spec, shown = escape_control(target.spec), escape_control(repr(held))
         raise BuildFailed(f"{spec} holds lr = {shown}, but should hold a number; use --set lr=0.001") from None
 
 

@@ -81,7 +81,7 @@ def side_by_side(
         start = initial_parameters(trace, first.dtype)
         pair = (first.build(start, first_values), second.build(start, second_values))
         walk = _Walk(trace.name, pair, first.build(start, first_values), first.dtype, start)
-        rates = (base_learning_rate(first, pair[0]), base_learning_rate(second, pair[1]))
+        rates = (base_learning_rate(first.target, pair[0]), base_learning_rate(second.target, pair[1]))
         for step in trace.steps():
             found = walk.take(step, rates, found)
             if on_step is not None:

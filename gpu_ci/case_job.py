@@ -11,7 +11,7 @@ from typing import Any
 
 from ..adapters.arrays import host_dtype
 from ..adapters.errors import BuildFailed, MissingDevice, MissingFramework, NotReplayable, NotSupported, StepFailed
-from ..adapters.execution import RUNTIMES, Execution, Runtime, load_runtime
+from ..adapters.execution import RUNTIMES, Execution, Runtime, load_runtime, plain_execution
 from ..adapters.options import canonical_hyperparameters, constructor_arguments, without_unaccepted_lr
 from ..adapters.protocol import Target
 from ..adapters.targets import load_target
@@ -182,7 +182,7 @@ def _from_cpu(runtime: Runtime, execution: Execution, course: Course, device: st
 
     On the CPU itself it is the distance from the plain execution, None for that one.
     """
-    plain = next(iter(runtime.executions.values()))
+    plain = plain_execution(runtime)
     candidates = [plain] if device == "cpu" else [execution, plain]
     for each in candidates:
         if "cpu" not in each.devices or "cpu" not in runtime.devices() or (device == "cpu" and each is execution):

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..adapters.arrays import host_copies
-from ..adapters.errors import BuildFailed
-from ..adapters.execution import Execution, Feed, Opening, Proof, Runtime
-from ..adapters.options import default_of
+from ..adapters.execution import Execution, Feed, Opening, Proof, Runtime, plain_execution
 from ..adapters.protocol import Array, Cast, MissingGradient, Target
 from ..adapters.random_generators import seeded
-from ..adapters.text import escape_control
+from ..conformance.replaying import base_learning_rate
 from ..conformance.traces import MemoryTrace, Trace
 from ..reference.formats import FORMATS
 
@@ -80,9 +78,7 @@ def play(runtime: Runtime, execution: Execution, course: Course, device: str) ->
     with seeded():
         parameters = course.trace.initial_parameters()
         start = Opening(course.target, course.hyperparameters, parameters, (), course.dtype, device)
-        plain = next(iter(runtime.executions.values()))
-        lr = _base_rate(plain.open(start).held, course.target)
-        feeds = course.feeds(lr)
+        feeds = course.feeds(base_learning_rate(course.target, plain_execution(runtime).open(start)))
         executed = execution.open(replace(start, feeds=feeds))
         stepped = execution.steps_in.get(course.dtype, course.dtype)
         narrow = FORMATS[stepped].precision < FORMATS["float32"].precision
@@ -124,14 +120,6 @@ def as_handed_over(trace: Trace, dtype: str) -> Trace:
         initial,
         tuple(rounded(step.gradients) for step in trace.steps()),
     )
-
-
-def _base_rate(held: Mapping[str, Any], target: Target) -> float:
-    try:
-        return float(held.get("lr", default_of(target, "lr")))
-    except (TypeError, ValueError):
-        spec, shown = escape_control(target.spec), escape_control(repr(held.get("lr")))
-        raise BuildFailed(f"{spec} holds lr = {shown}, but should hold a number; use --set lr=0.001") from None
 
 
 def _digest(before: str, arrays: Arrays) -> str:

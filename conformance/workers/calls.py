@@ -10,7 +10,7 @@ from typing import Any
 from .connection import Connection, Events, Kind
 from .import_path import import_path
 from .limits import Limits
-from .listening import messages_of
+from .listening import outcome_of
 from .wire import Message
 
 
@@ -48,14 +48,8 @@ class CallingProcess:
         """
         connection = self._started()
         connection.start({"call": function, "about": about, "path": self._path}, self._timeout)
-        said: Message = {}
-        end: Message = {}
         try:
-            for message in messages_of(connection, self._events):
-                if "end" in message:
-                    end = message
-                elif "ready" not in message:
-                    said = message
+            said, end = outcome_of(connection, self._events)
             output = connection.finish()
         except BaseException:
             self.end()

@@ -1,4 +1,4 @@
-"""What a worker says about one job, for callers that have only one."""
+"""What a worker says about one job, for callers that wait for it."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def messages_of(connection: Connection, events: Events) -> Iterator[Message]:
         if "end" in message:
             return
     yield {"end": True, "timed_out": True, "warm": connection.ready}
+
+
+def outcome_of(connection: Connection, events: Events) -> tuple[Message, Message]:
+    """Wait for the end of a job; return the last thing that was said of it, and how it ended. Raises as above."""
+    said: Message = {}
+    end: Message = {}
+    for message in messages_of(connection, events):
+        if "end" in message:
+            end = message
+        elif "ready" not in message:
+            said = message
+    return said, end

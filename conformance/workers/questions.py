@@ -12,7 +12,7 @@ from .connection import Connection, Events, Kind
 from .endings import ending_of
 from .import_path import import_path
 from .limits import WARM_SECONDS, Limits
-from .listening import messages_of
+from .listening import outcome_of
 from .mistakes import mistake_of, told
 from .wire import Message
 
@@ -70,14 +70,7 @@ def ask(question: str, about: Any, limits: Limits) -> tuple[Message, Message, st
     path = import_path(limits.python)
     connection = Connection(Kind(limits.python, None, None, limits.bytes_allowed, forked=False), path, events)
     connection.start({"question": question, "about": about, "path": path}, limits.timeout)
-    said: Message = {}
-    end: Message = {}
     try:
-        for message in messages_of(connection, events):
-            if "end" in message:
-                end = message
-            elif "ready" not in message:
-                said = message
-        return said, end, connection.finish()
+        return *outcome_of(connection, events), connection.finish()
     finally:
         connection.end()
