@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from optconform.conformance.api import make_subject
+from optconform.conformance.cli.main import main
 from optconform.conformance.sample_sufficiency import usable_traces
 from optconform.conformance.traces import MemoryTrace, Parameter
 
@@ -274,6 +275,18 @@ _ZOO = {
     for name, value in globals().items()
     if isinstance(value, type) and callable(getattr(value, "step", None))
 }
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in process; return (exit status, standard output, standard error)."""
+
+    def command(*arguments):
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return command
 
 
 @pytest.fixture(scope="session")

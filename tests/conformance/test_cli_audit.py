@@ -6,8 +6,6 @@ import stat
 
 import pytest
 
-from optconform.conformance.cli.main import main
-
 ADAMW, SGDW = (f"optconform.adapters.numpy_optimizers:{name}" for name in ("AdamW", "SGDW"))
 TRACE = ("--trace", "synthetic:mixed")
 
@@ -31,18 +29,6 @@ def target(tmp_path):
         return f"{path}:{attribute}"
 
     return write
-
-
-@pytest.fixture
-def run(capsys):
-    """Return (exit status, standard output, standard error) of one command."""
-
-    def command(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return command
 
 
 def as_json(run, *arguments):

@@ -4,20 +4,8 @@ import json
 
 import pytest
 
-from optconform.conformance.cli.main import main
-
 ADAMW, SGDW = (f"optconform.adapters.numpy_optimizers:{name}" for name in ("AdamW", "SGDW"))
 TRACE = ("--trace", "synthetic:mixed")
-
-
-@pytest.fixture
-def run(capsys):
-    def command(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The template for GitLab, as data: the published schema, its triggers, and what it keeps."""
+"""The template for GitLab, as data: its triggers, and what it keeps."""
 
 import re
 from pathlib import Path
@@ -9,19 +9,6 @@ import yaml
 TEMPLATE = Path(__file__).resolve().parents[2] / "gpu_ci" / "templates" / "gitlab-ci.yml"
 TEXT = TEMPLATE.read_text(encoding="utf-8")
 PIPELINE = yaml.safe_load(TEXT)
-
-
-def test_it_fits_the_published_schema(against_schema):
-    done = against_schema("gitlab-ci", TEMPLATE)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_misspelt_key_does_not_fit_the_published_schema(against_schema, tmp_path):
-    broken = tmp_path / "broken.yml"
-    broken.write_text(TEXT.replace("timeout:", "timeouts:"), encoding="utf-8")
-    done = against_schema("gitlab-ci", broken)
-    assert done.returncode == 1
-    assert "timeouts" in done.stdout
 
 
 def test_it_runs_in_schedules_by_hand_and_for_labelled_merge_requests():

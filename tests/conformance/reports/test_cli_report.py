@@ -8,20 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from optconform.conformance.cli.main import main
 from optconform.conformance.reports import html, reading
 
 ADAMW = "optconform.adapters.numpy_optimizers:AdamW"
-
-
-@pytest.fixture
-def run(capsys):
-    def command(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture
