@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from .json_form import plain_fields, revive
 from .outcomes import Check, Counting, ExitStatus, Finding, Severity, worst
+from .series import Series
 from .verdicts import SCHEDULE_WORDS, Decay, Decision, Match, ParameterResult, Separation, Verdict
 
 SCHEMA = "optconform/audit/1"
@@ -68,6 +69,8 @@ class Result:
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     traces: tuple[Mapping[str, str], ...] = ()
+    series: Series = field(default_factory=Series)
+    """Points for the pictures of a report."""
     rerun: str = ""
     seconds: float = 0.0
     output: str = ""
