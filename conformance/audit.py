@@ -30,6 +30,8 @@ from .replaying import OnStep
 from .rerun import rerun_command
 from .result import Check, Decay, Decision, Finding, ParameterResult, Result, Verdict
 from .sample_sufficiency import usable_traces
+from .sampled_displacements import shared_out
+from .series import Series
 from .subject import Subject
 from .trace_evidence import (
     IDENTIFICATION_STEPS,
@@ -198,6 +200,9 @@ def _audited(
         parameters=_parameters(evidence),
         findings=findings,
         checks=checks,
+        series=Series(
+            shared_out(each.displacements for each in evidence), matching.distances, law.points if law else ()
+        ),
     )
 
 

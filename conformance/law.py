@@ -22,6 +22,7 @@ from .forms import FORMS, Form
 from .identify import KindOfDecay
 from .pairing import paired_steps
 from .result import Decay
+from .series import LawPoint, shown
 from .subject import PROBE_LR, PROBE_WEIGHT_DECAY, Arrays, Subject
 from .traces.trace import Step
 
@@ -57,6 +58,8 @@ class Law:
     """Why there is no law, where there is none."""
     late: int = 0
     """Steps before decay acts."""
+    points: tuple[LawPoint, ...] = ()
+    """The coefficients that it was found from, for pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,17 @@ class _Grid:
     by_wd: Sequence[Fit]
     constant: Sequence[Fit]
     scheduled: Sequence[Fit]
+
+    def points(self) -> tuple[LawPoint, ...]:
+        """Return every coefficient, each once."""
+        along_lr = [(scale, 1.0, 1.0, fit) for scale, fit in zip(_SCALES, self.by_lr, strict=True) if scale != 1.0]
+        along_wd = [(1.0, scale, 1.0, fit) for scale, fit in zip(_SCALES, self.by_wd, strict=True) if scale != 1.0]
+        constant = [(1.0, 1.0, 1.0, fit) for fit in self.constant]
+        scheduled = [(1.0, 1.0, eta, fit) for eta, fit in zip(_SCHEDULE, self.scheduled, strict=True)]
+        return tuple(
+            LawPoint(PROBE_LR * lr, PROBE_WEIGHT_DECAY * wd, eta, shown(fit.coefficient), shown(fit.uncertainty))
+            for lr, wd, eta, fit in (*along_lr, *along_wd, *constant, *scheduled)
+        )
 
 
 def find_law(
@@ -111,8 +125,8 @@ def find_law(
         if found:
             form, exponents = next(iter(found.items()))
             law = _law(subject, theta, kind, grid, form, exponents)
-            return replace(law, fitting=tuple(found), late=late)
-    return Law(_without_form(grid, kind))
+            return replace(law, fitting=tuple(found), late=late, points=grid.points())
+    return Law(_without_form(grid, kind), points=grid.points())
 
 
 class _NoLaw(Exception):

@@ -20,6 +20,8 @@ from .hypotheses import Hypothesis, hypotheses, label, neighbours, with_casts
 from .judging import Judging, judging_of
 from .replaying import OnStep, Run, replay, with_multipliers
 from .result import Decision, Match, Verdict
+from .series import Distance
+from .step_distances import distances_beside
 from .traces import Trace
 from .traces.trace import Step
 from .walking import Walker
@@ -49,6 +51,8 @@ class Matching:
     """Trace, step and parameter at which the optimizer first left NaN or infinity, where it did."""
     state_dtype: str | None = None
     """Format of the optimizer's moments, where it is known to be another than the parameters'."""
+    distances: tuple[Distance, ...] = ()
+    """Step by step, for pictures."""
 
     @property
     def rules(self) -> frozenset[str]:
@@ -180,11 +184,13 @@ def _diagnosed(walk: _Walk, runs: Sequence[Run], everything: Sequence[Hypothesis
     explaining = walk.surviving(list(changed))[:EXPLANATIONS]
     explained = [run.hypothesis for run in walk.in_full(explaining, ()) if run.inside] if explaining else []
     explanation, best = changed[explained[0]] if explained else (None, ranked[0])
+    in_full = best
     if best.sampled:
         # The screening has a schedule of its own: what is reported is where the trace itself leaves the nearest.
         (in_full,) = walk.in_full([best.hypothesis], ())
         best = best if in_full.inside else in_full
     name = _name(best.hypothesis)
+    distances = distances_beside(in_full.distances, (), name)
     match = _described(
         walk.judging,
         Decision.REJECT,
@@ -193,7 +199,7 @@ def _diagnosed(walk: _Walk, runs: Sequence[Run], everything: Sequence[Hypothesis
         rivals={name: best.ratio},
         explained_by=explanation,
     )
-    return Matching(match, held, first_violation=best.first_violation)
+    return Matching(match, held, first_violation=best.first_violation, distances=distances)
 
 
 def _decided(judging: Judging | None, runs: Sequence[Run], held: Mapping[str, Any]) -> Matching:
@@ -210,6 +216,7 @@ def _decided(judging: Judging | None, runs: Sequence[Run], held: Mapping[str, An
     has_buffer = bool(getattr(own.hypothesis.options, "momentum", 0.0))
     correction = agreed("bias_correction")
     rivals = {label(run.hypothesis, own.hypothesis): run for run in runs[1:]}
+    nearest = min((name for name in rivals if not rivals[name].inside), key=lambda name: rivals[name].ratio, default="")
     both_kinds = len({hypothesis.rule.decoupled for hypothesis in left}) > 1
     match = _described(
         judging,
@@ -225,7 +232,9 @@ def _decided(judging: Judging | None, runs: Sequence[Run], held: Mapping[str, An
         rivals={name: run.ratio for name, run in rivals.items()},
         cannot_tell=tuple(name for name, run in rivals.items() if run.inside),
     )
-    return Matching(match, held, tuple(left))
+    beside = rivals[nearest].distances if nearest else ()
+    distances = distances_beside(own.distances, beside, own.hypothesis.rule.name, nearest)
+    return Matching(match, held, tuple(left), distances=distances)
 
 
 def _described(judging: Judging | None, decision: Decision, run: Run, **more: Any) -> Match:

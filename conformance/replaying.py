@@ -23,6 +23,7 @@ from ..reference.follow import Follower, Mode, state_slots
 from .hypotheses import Hypothesis, multiplier_as_used, options_in_step
 from .judging import Judging
 from .lanes import Lane, lanes_of, sampled_elements
+from .step_distances import NOTHING, StepDistances
 from .traces import Trace
 from .traces.trace import Step
 from .walking import Walker
@@ -50,6 +51,10 @@ class Run:
     elements: int = 0
     undecidable: int = 0
     first_violation: dict[str, Any] = field(default_factory=dict)
+    distances: list[StepDistances] = field(default_factory=list)
+    """Trace by trace, for pictures."""
+    in_step: float = NOTHING
+    """The largest distance in the step under way."""
 
     @property
     def inside(self) -> bool:
@@ -61,6 +66,8 @@ class Run:
         self.elements += comparison.compared
         self.undecidable += comparison.undecidable
         self.ratio = max(self.ratio, comparison.ratio)
+        if comparison.ratio > self.in_step and (comparison.compared or comparison.ratio):
+            self.in_step = comparison.ratio
         if comparison.ratio > 1.0 and comparison.element is not None and not self.first_violation:
             element = int(sample[comparison.element]) if self.sampled else comparison.element
             name, index = lane.locate(element)
@@ -73,6 +80,15 @@ class Run:
                 "bound": comparison.bound,
                 "factor": comparison.ratio,
             }
+
+    def end_step(self, trace: str, step: int) -> None:
+        """Keep the largest distance of the step, in all lanes. Parts of one recorded run are one trace."""
+        last = self.distances[-1] if self.distances else None
+        if last is None or last.trace != trace or step <= last.last_step:
+            last = StepDistances(trace)
+            self.distances.append(last)
+        last.add(step, self.in_step)
+        self.in_step = NOTHING
 
 
 def replay(
@@ -122,6 +138,8 @@ def replay(
             lane.before = lane.after
             if not broken and lane.breaks():
                 broken = {"trace": trace.name, "step": step.index, "parameter": lane.first_not_finite()}
+        for run in followed:
+            run.end_step(trace.name, step.index)
         if on_step is not None:
             on_step(step.index)
     return broken

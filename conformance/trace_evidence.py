@@ -13,6 +13,8 @@ from .identify import KindOfDecay, kind_of_decay
 from .pairing import paired_steps
 from .parameter_use import homogeneous_steps, parameter_use
 from .result import Verdict
+from .sampled_displacements import EarlyStep, displacements_of
+from .series import Displacement
 from .subject import Subject
 from .traces import Trace
 
@@ -40,6 +42,8 @@ class TraceEvidence:
     trace: Trace
     local: bool
     kinds: Mapping[str, KindOfDecay]
+    displacements: tuple[Displacement, ...] = ()
+    """Samples of what decay did to a few tensors, for pictures."""
 
     @property
     def verdict(self) -> Verdict:
@@ -69,10 +73,13 @@ def identify(subject: Subject, trace: Trace, values: Mapping[str, Any], n_steps:
     theta = subject.initial_parameters(trace)
     use = parameter_use(subject, theta, trace.steps(READING_STEPS), values)
     evidence = {name: Evidence() for name in theta}
+    early = {name: EarlyStep() for name in theta}
     steps = trace.steps(n_steps)
     for paired in paired_steps(subject, theta, steps, values, local=use.in_step, parameter_slots=use.slots):
         for name, collected in evidence.items():
-            collected.add(paired, name)
+            moved = collected.add(paired, name)
+            if moved is not None:
+                early[name].add(paired.step.index, collected.steps[-1], moved)
     kinds = {
         name: replace(kind_of_decay(collected.steps, subject.dtype), local=use.in_step)
         for name, collected in evidence.items()
@@ -85,7 +92,7 @@ def identify(subject: Subject, trace: Trace, values: Mapping[str, Any], n_steps:
             kinds[name] = _of_either_order(kinds[name])
     for name in subject.build(theta, values).excluded & kinds.keys():
         kinds[name] = _of_excluded(kinds[name])
-    return TraceEvidence(trace, use.in_step, kinds)
+    return TraceEvidence(trace, use.in_step, kinds, displacements_of(trace.name, trace.parameters, kinds, early))
 
 
 def _of_either_order(kind: KindOfDecay) -> KindOfDecay:

@@ -15,6 +15,7 @@ from ..conformance.findings import findings_of
 from ..conformance.matching import Matching, match_trajectory
 from ..conformance.observations import Observations, make_finding
 from ..conformance.result import Check, Decay, Finding, Result, Severity, Verdict
+from ..conformance.series import Series
 from ..conformance.traces import Trace
 from ..conformance.trajectory_verdict import verdict_of_trajectory
 from ..reference.options import DecayLaw
@@ -54,6 +55,7 @@ def judge(blank: Result, case: Case, target: Target, played: Played, trace: Trac
         match=matching.match,
         separation=separation(verdict, {}, matching),
         checks=(*checks, *_proofs(played)),
+        series=Series(distances=matching.distances),
     )
     told = Observations(verdict, expectation, {}, {}, law, matching, rule, result.rerun, dtype=played.dtype)
     findings = (

@@ -15,6 +15,7 @@ from ..observations import Observations, make_finding
 from ..replaying import OnStep
 from ..rerun import recorded_command
 from ..result import Check, Decay, Decision, Finding, ParameterResult, Result, Verdict
+from ..series import Series
 from ..traces import DirectoryTrace, Trace, TraceError
 from ..traces.run import RecordedRun
 from .declared import declared, public_name
@@ -119,6 +120,7 @@ def _with_match(result: Result, kinds: Sequence[Kind]) -> Result:
         decay=gravest.law.decay if gravest.law else Decay(),
         match=replace(match, elements=elements, undecidable=undecidable),
         separation=separation(result.verdict, {}, gravest.matching),
+        series=Series(distances=gravest.matching.distances),
     )
 
 

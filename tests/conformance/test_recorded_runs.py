@@ -350,6 +350,11 @@ class TestStretches:
         trace = open_trace(made.path)
         assert [segment.training_step for segment in trace.run.segments] == [1, 4, 7, 10]
         assert (result.match.rule, result.match.elements, result.exit_status) == (rule, 4 * 35, 0)
+        # For pictures the stretches are one trace.
+        (distance,) = result.series.distances
+        assert (distance.trace, distance.steps) == (trace.name, (1, 2, 3, 4))
+        assert max(distance.own) == float(f"{result.match.bound_ratio:.6g}")
+        assert distance.rival_rule == result.separation.nearest_rival
 
     def test_steps_one_by_one_do_not_tell_l2_from_decoupled_decay_under_momentum(self, run):
         # b = mu*b + g + wd*theta is subtracted lr times: in the step itself that is lr*wd*theta either way.

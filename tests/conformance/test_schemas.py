@@ -78,10 +78,12 @@ def test_every_sort_of_result_is_valid(results):
 def test_every_field_is_described(results):
     """A field that the schema does not name is a field that nobody promised."""
     assert set(results["adamw"].to_json()) == set(AUDIT["properties"])
-    for part in ("decay", "match", "separation"):
+    for part in ("decay", "match", "separation", "series"):
         assert set(results["adamw"].to_json()[part]) == set(AUDIT["$defs"][part]["properties"])
     assert set(results["adamw"].to_json()["parameters"][0]) == set(AUDIT["$defs"]["parameter"]["properties"])
     assert set(results["adamw"].to_json()["findings"][0]) == set(AUDIT["$defs"]["finding"]["properties"])
+    for part, described in (("displacements", "displacement"), ("distances", "distance"), ("law", "law_point")):
+        assert set(results["adamw"].to_json()["series"][part][0]) == set(AUDIT["$defs"][described]["properties"])
 
 
 def _set(path, value):
@@ -116,6 +118,11 @@ def _set(path, value):
         _set(["findings", 0, "message"], ""),
         _set(["checks", "details", 0, "outcome"], "xfail"),
         _set(["traces", 0, "sha256"], "0" * 63),
+        _set(["series", "law", 0, "lr"], 0.0),
+        _set(["series", "distances", 0, "own", 0], -1.0),
+        _set(["series", "distances", 0, "steps"], list(range(1, 98))),
+        _set(["series", "displacements", 0, "theta", 0], None),
+        _set(["series", "displacements", 0, "applied_to"], "either"),
         _set(["seconds"], None),
         lambda document: document.pop("reason"),
         lambda document: document["checks"].pop("planned"),

@@ -44,6 +44,8 @@ def test_sound_cases_pass_and_their_baseline_is_silent(gate, tmp_path):
     for each in document["results"]:
         assert each["findings"] == []
         assert each["match"]["bound_ratio"] <= 1.0 < each["separation"]["rival_ratio"]
+        (distance,) = each["series"]["distances"]
+        assert max(distance["own"]) == float(f"{each['match']['bound_ratio']:.6g}")
         assert each["measured"]["runs"] == 2
         assert each["measured"]["reproducible"] is True
         assert {check["outcome"] for check in each["checks"]["details"]} == {"passed"}
