@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from .errors import MissingDevice
 
-_PATTERN = re.compile(r"(?P<kind>cpu|gpu|cuda)(:(?P<index>\d+))?")
+DEVICE_NAME = r"(cpu|gpu|cuda)(?::([0-9]+))?"
+"""Regular expression of the names that may be asked for: their kind, and their number where one is given."""
 
 
 def resolve_device(asked: str, present: Sequence[str], framework: str, remedy: str) -> str:
@@ -19,14 +20,14 @@ def resolve_device(asked: str, present: Sequence[str], framework: str, remedy: s
     >>> resolve_device("cuda:1", ("cpu", "gpu:0", "gpu:1"), "torch", "")
     'gpu:1'
     """
-    match = _PATTERN.fullmatch(asked)
+    match = re.fullmatch(DEVICE_NAME, asked)
     if match is None:
         raise MissingDevice(
             f"device {asked!r} is not a device name; expected cpu, cuda, gpu or gpu:N. "
             f"{framework} sees: {', '.join(present)}."
         )
-    index = int(match["index"] or 0)
-    name = f"gpu:{index}" if match["kind"] != "cpu" else "cpu"
+    index = int(match[2] or 0)
+    name = f"gpu:{index}" if match[1] != "cpu" else "cpu"
     if name in present and (name != "cpu" or index == 0):
         return name
     raise MissingDevice(f"{framework} has no device {asked!r}; it sees: {', '.join(present)}. {remedy}")

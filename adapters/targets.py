@@ -38,11 +38,30 @@ def load_target(spec: str, framework: str | None = None, renamed: Mapping[str, s
     where importing raises (with the original error); `MissingFramework` where what is not there is a
     framework.
     """
+    place, path = parse_spec(spec)
+    module = _import_file(place, spec) if is_file(place) else _import_module(place, spec)
+    return _target(spec, _attribute(module, path, spec), framework, renamed)
+
+
+def parse_spec(spec: str) -> tuple[str, str]:
+    """Return the module or file, and the attribute, that `spec` names; neither is looked for.
+
+    Raises `TargetError` for a malformed spec.
+    """
     place, separator, path = spec.rpartition(":")
     if not separator or not place.strip() or not all(part.isidentifier() for part in path.split(".")):
         raise TargetError(f"{spec!r} is not a target; {_EXPECTED}, for example torch.optim:AdamW.")
-    module = _import_file(place, spec) if _is_file(place) else _import_module(place, spec)
-    return _target(spec, _attribute(module, path, spec), framework, renamed)
+    if is_file(place):
+        if Path(place).suffix != ".py":
+            raise TargetError(f"{place!r} in {spec!r} is not a .py file; {_EXPECTED}.")
+    elif not all(part.isidentifier() for part in place.split(".")):
+        raise TargetError(f"{place!r} in {spec!r} is not a module name; {_EXPECTED}.")
+    return place, path
+
+
+def is_file(place: str) -> bool:
+    """Return whether `place`, of a spec, is the path of a file and not a module; it need not be there."""
+    return place.endswith(".py") or "/" in place or "\\" in place
 
 
 def target_from_object(
@@ -67,13 +86,7 @@ def _target(spec: str, attribute: Any, framework: str | None, renamed: Mapping[s
     return Target(spec, attribute, name, dict(renamed or {}))
 
 
-def _is_file(place: str) -> bool:
-    return place.endswith(".py") or "/" in place or "\\" in place
-
-
 def _import_module(name: str, spec: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise TargetError(f"{name!r} in {spec!r} is not a module name; {_EXPECTED}.")
     framework = framework_of_import(name)
     if framework is not None:
         prepare_environment(framework)
@@ -86,8 +99,6 @@ def _import_module(name: str, spec: str) -> ModuleType:
 
 def _import_file(place: str, spec: str) -> ModuleType:
     path = Path(place)
-    if path.suffix != ".py":
-        raise TargetError(f"{place!r} in {spec!r} is not a .py file; {_EXPECTED}.")
     if not _answers(path.is_file):
         if _answers(path.exists):
             raise TargetError(f"{escape_control(place)} is a directory, a pipe or a device, but should be a file.")

@@ -90,6 +90,7 @@ def check_optimizer(target: Any, *, expect: str = DEFAULT_EXPECTATION, **argumen
 
     >>> check_optimizer("optconform.adapters.numpy_optimizers:SGDW", expect="decoupled,law=lr*wd")
     """
+    __tracebackhide__ = True  # pytest shows the test that called it
     result = audit(target, expect=expect, **arguments)
     if result.exit_status is not ExitStatus.AS_EXPECTED:
         raise AssertionError(failure_message(result))
@@ -111,6 +112,10 @@ def audit_run(
 
     Raises `TraceError` where the trace cannot be read or its parameters were not kept, `InvalidExpectation` for a bad
     expectation.
+
+    >>> result = audit_run("mixed_precision")
+    >>> print(result.verdict, result.decay.law, result.match.rule)
+    decoupled lr*wd adamw
     """
     argument = os.fspath(trace) if isinstance(trace, str | os.PathLike) else None
     return judge_run(

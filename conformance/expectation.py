@@ -10,8 +10,9 @@ from .result import Verdict
 ANY = "any"
 DEFAULT_EXPECTATION = "decoupled"
 
-_AXES = ("law", "order", "epsilon", "momentum")
-_VERDICTS = (*(verdict for verdict in Verdict if verdict not in (Verdict.ERROR, Verdict.EXCLUDED)), ANY)
+AXES = ("law", "order", "epsilon", "momentum")
+VERDICTS = (*(verdict for verdict in Verdict if verdict not in (Verdict.ERROR, Verdict.EXCLUDED)), ANY)
+"""What can be expected of a verdict; of each axis besides, `_allowed` says it."""
 
 _SATISFIES = {(Verdict.EQUIVALENT, Verdict.DECOUPLED), (Verdict.EQUIVALENT, Verdict.L2)}
 """(found, expected) pairs that agree although they differ: the same algebra under two names."""
@@ -32,7 +33,7 @@ class Expectation:
     momentum: str | None = None
 
     def __str__(self) -> str:
-        axes = [f"{key}={getattr(self, key)}" for key in _AXES if getattr(self, key) is not None]
+        axes = [f"{key}={getattr(self, key)}" for key in AXES if getattr(self, key) is not None]
         return ",".join([self.verdict, *axes])
 
     def met_by(self, verdict: Verdict) -> bool:
@@ -46,11 +47,11 @@ def parse_expectation(text: str) -> Expectation:
     Raises `InvalidExpectation` naming the part that is wrong and what it may be.
     """
     verdict, *axes = (part.strip() for part in text.split(","))
-    _require(verdict, _VERDICTS, f"expectation {text!r}: verdict")
+    _require(verdict, VERDICTS, f"expectation {text!r}: verdict")
     values: dict[str, str] = {}
     for axis in axes:
         key, separator, value = axis.partition("=")
-        _require(key, _AXES, f"expectation {text!r}: key")
+        _require(key, AXES, f"expectation {text!r}: key")
         if not separator or key in values:
             raise InvalidExpectation(f"expectation {text!r}: {axis!r} should be {key}=VALUE, once")
         _require(value, _allowed(key), f"expectation {text!r}: {key}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -54,6 +54,13 @@ class Finding:
     parameter: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     rerun: str | None = None
+    accepted: str = ""
+    """Why the finding does not count, in the words of the configuration that accepts it; empty where it does."""
+
+    @property
+    def counts_against(self) -> bool:
+        """Whether it is an error that nobody accepted."""
+        return self.severity is Severity.ERROR and not self.accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,15 @@ class Check:
     def counts_against(self) -> bool:
         """Whether it has failed, and not with a warning alone: no warning changes the exit status."""
         return self.outcome == "failed" and self.severity in (None, Severity.ERROR)
+
+    def without(self, reasons: Mapping[str, str]) -> Check:
+        """Return the check; where it failed under a code of `reasons`, as one that was skipped for that reason.
+
+        It is still shown, and it neither fails nor passes.
+        """
+        if self.outcome != "failed" or self.code is None or self.code not in reasons:
+            return self
+        return replace(self, outcome="skipped", message=f"{self.message} ({self.code} {reasons[self.code]})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class Result:
     traces: tuple[Mapping[str, str], ...] = ()
     series: Series = field(default_factory=Series)
     """Points for the pictures of a report."""
+    counting: Counting = field(default_factory=Counting)
+    """Which codes counted: the findings of the others are left out."""
     rerun: str = ""
     seconds: float = 0.0
     output: str = ""
@@ -104,7 +106,7 @@ class Result:
         """The exit status that this result alone calls for."""
         if self.verdict is Verdict.ERROR:
             return ExitStatus.COULD_NOT_RUN
-        if any(finding.severity is Severity.ERROR for finding in self.findings):
+        if any(finding.counts_against for finding in self.findings):
             return ExitStatus.NOT_AS_EXPECTED
         if any(check.counts_against for check in self.checks):
             return ExitStatus.NOT_AS_EXPECTED
@@ -113,11 +115,12 @@ class Result:
         return ExitStatus.AS_EXPECTED
 
     def counting_only(self, counting: Counting) -> Result:
-        """Return the result with the findings of codes that do not count left out.
+        """Return the result with the findings of codes that do not count left out, and such checks skipped.
 
-        A check that failed under such a code becomes one that was skipped: it is still shown, and it
-        neither fails nor passes. The rerun commands leave out the same.
+        The rerun commands leave out the same.
         """
+        codes = {check.code for check in self.checks if check.code is not None}
+        ignored = {code: "ignored" for code in codes if not counting.includes(code)}
         return dataclasses.replace(
             self,
             findings=tuple(
@@ -125,13 +128,24 @@ class Result:
                 for finding in self.findings
                 if counting.includes(finding.rule)
             ),
-            checks=tuple(
-                dataclasses.replace(check, outcome="skipped", message=f"{check.message} ({check.code} ignored)")
-                if check.outcome == "failed" and check.code is not None and not counting.includes(check.code)
-                else check
-                for check in self.checks
-            ),
+            checks=tuple(check.without(ignored) for check in self.checks),
+            counting=counting,
             rerun=counting.added_to(self.rerun) or "",
+        )
+
+    def accepting(self, reasons: Mapping[str, str]) -> Result:
+        """Return the result with the findings of the codes in `reasons` accepted for them, and such checks skipped.
+
+        They stay, and do not count.
+        """
+        accepted = {code: f"accepted: {reason}" for code, reason in reasons.items()}
+        return dataclasses.replace(
+            self,
+            findings=tuple(
+                dataclasses.replace(finding, accepted=reasons.get(finding.rule, finding.accepted))
+                for finding in self.findings
+            ),
+            checks=tuple(check.without(accepted) for check in self.checks),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,19 @@ from ..conformance.cli.options import (
     Assignment,
     Renaming,
     choose_format,
+    configuration_options,
     limit_options,
+    parse_configuration,
     parse_counting,
     parse_limits,
     trace_option,
 )
 
 if TYPE_CHECKING:
+    from ..conformance.configuration.values import Configuration
     from ..conformance.workers.limits import Limits
     from .case import Case
+    from .configured_cases import ConfiguredCases
 
 RUNTIME_NAMES = ("numpy", "torch", "tensorflow", "jax", "keras-jax", "keras-torch")
 RULE_NAMES = ("adamw", "adam_l2", "sgdw", "sgd_l2")
@@ -31,6 +36,7 @@ _TIMEOUT = 300.0
 
 @click.command()
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@configuration_options
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or gpu:N.")
 @click.option(
     "--framework",
@@ -85,6 +91,8 @@ _TIMEOUT = 300.0
 @click.option("-v", "--verbose", is_flag=True, help="Show the evidence too.")
 def gate(
     targets: tuple[str, ...],
+    config: str | None,
+    no_config: bool,
     device: str,
     runtimes: tuple[str, ...],
     patterns: tuple[str, ...],
@@ -108,10 +116,12 @@ def gate(
     baseline, where one is named.
 
     With TARGET (package.module:attribute or path/to/file.py:attribute) that optimizer's cases are run instead of the
-    declared ones: every combination of --paths, --dtype and --trace.
+    declared ones: every combination of --paths, --dtype and --trace. Without, those of the targets that
+    [tool.optconform] lists in the nearest pyproject.toml that has such a table, where it lists any.
 
     Exit status 5: the baseline is of another class of devices, so that nothing was compared with it.
     """
+    from ..conformance.configuration.paths import shown_path
     from ..conformance.reports.progress import Bar
     from ..conformance.reports.render import require_format, write_document
     from ..conformance.workers.questions import require_in
@@ -126,22 +136,30 @@ def gate(
     from .updating import update_baseline
 
     device = normal_device(device)
-    counting = parse_counting(selected, ignore)
-    rules = Rules(how["baseline"], how["strict"], how["allow_new_device"], how["skips"], counting)
+    configuration = parse_configuration(config, no_config, "TARGET" if targets else "")
+    counting = parse_counting(selected, ignore, configuration)
+    baseline = how["baseline"]
+    if baseline is None and configuration.baseline is not None:
+        baseline = shown_path(configuration.folder / configuration.baseline)
+    rules = Rules(baseline, how["strict"], how["allow_new_device"], how["skips"], counting)
     if how["update_baseline"] and not rules.baseline:
         raise click.UsageError("--update-baseline needs --baseline PATH: the file to write, or a folder for it")
     require_format(output_format)
-    require_baseline(rules.baseline, updating=how["update_baseline"])
+    if not listing:
+        require_baseline(rules.baseline, updating=how["update_baseline"])
     limits = parse_limits(timeout, memory, None, device)
-    cases = _cases(targets, device, runtimes, how, limits)
+    configured = _configured(configuration, device, how, limits)
+    cases = configured.cases if configured else _cases(targets, device, runtimes, how, limits)
     chosen = select(cases, runtimes=() if targets else runtimes, patterns=patterns, all_cases=all_cases)
+    if configured:
+        chosen = replace(chosen, absent=(*chosen.absent, *configured.absent))
     if listing:
         click.echo("\n".join(case.name for case in chosen.cases))
         return 0
-    for name in require:
+    for name in (*configuration.require, *require):
         require_in(None, name)
     jobs = [
-        CaseJob(case, device, repeat, rerun_command(case, device, repeat, declared=not targets))
+        CaseJob(case, device, repeat, rerun_command(case, device, repeat, declared=not (targets or configured)))
         for case in chosen.cases
     ]
     with Bar([case.name for case in chosen.cases]) as bar:
@@ -164,6 +182,29 @@ def gate(
     return int(report.exit_status)
 
 
+def _configured(
+    configuration: Configuration, device: str, how: dict[str, Any], limits: Limits
+) -> ConfiguredCases | None:
+    """Return the cases of the configuration's targets, and say which have none; None where it lists no target."""
+    if not configuration.targets:
+        return None
+    from .configured_cases import cases_of_configuration
+
+    own = {"--set": "settings", "--map": "renamings", "--paths": "execution", "--expect": "expected", "--rule": "rule"}
+    _refuse(own, how, "those of the configuration have their own")
+    found = cases_of_configuration(configuration, how["dtypes"], how["trace_names"], device, limits)
+    for sentence in found.left_out:
+        click.echo(f"not run: {sentence}", err=True)
+    return found
+
+
+def _refuse(options: Mapping[str, str], how: Mapping[str, Any], why: str) -> None:
+    """Raise a usage error for the first of `options`, by the name of its parameter, that was given."""
+    given = next((option for option, name in options.items() if how[name]), None)
+    if given is not None:
+        raise click.UsageError(f"{given} needs a TARGET: {why}")
+
+
 def _cases(
     targets: tuple[str, ...], device: str, runtimes: tuple[str, ...], how: dict[str, Any], limits: Limits
 ) -> tuple[Case, ...]:
@@ -175,9 +216,7 @@ def _cases(
     own = {"--set": "settings", "--map": "renamings", "--paths": "execution", "--dtype": "dtypes"}
     own |= {"--trace": "trace_names", "--expect": "expected", "--rule": "rule"}
     if not targets:
-        given = next((option for option, name in own.items() if how[name]), None)
-        if given is not None:
-            raise click.UsageError(f"{given} needs a TARGET: the declared cases have their own")
+        _refuse(own, how, "the declared cases have their own")
         hostbound = [name for name in runtimes if name in CPU_ONLY and device != "cpu"]
         if hostbound:
             raise MissingDevice(f"{hostbound[0]} has no device {device!r}; its cases run on the CPU alone")
@@ -194,4 +233,4 @@ def _cases(
         how["expected"],
         how["rule"],
     )
-    return cases_of_targets(targets, asked, device, limits)
+    return cases_of_targets([(spec, asked) for spec in targets], device, limits)

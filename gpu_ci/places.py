@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..adapters.devices import DEVICE_NAME
 from ..adapters.errors import MissingDevice
 from ..adapters.execution import Runtime
 from .measured import Place
@@ -24,7 +25,7 @@ def normal_device(asked: str) -> str:
 
     Raises `MissingDevice` for what is no device name.
     """
-    match = re.fullmatch(r"(cpu|gpu|cuda)(?::(\d+))?", asked)
+    match = re.fullmatch(DEVICE_NAME, asked)
     if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
         raise MissingDevice(f"device {asked!r} is not a device name; expected cpu, cuda, gpu or gpu:N")
     return "cpu" if match[1] == "cpu" else f"gpu:{int(match[2] or 0)}"

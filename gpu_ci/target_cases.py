@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,20 +37,37 @@ class Asked:
     rule: str | None = None
 
 
-def cases_of_targets(specs: Sequence[str], asked: Asked, device: str, limits: Limits) -> tuple[Case, ...]:
-    """Return the cases of every target, those of one runtime after another.
+def cases_of_targets(targets: Sequence[tuple[str, Asked]], device: str, limits: Limits) -> tuple[Case, ...]:
+    """Return the cases of every target, with what is asked of it, those of one runtime after another.
 
     What is asked for twice is one case. Raises `TargetError` where the framework cannot be told from a name or two
     cases have one name, `UnknownOption` for an execution that the
     runtime does not have, `InvalidExpectation`, and `MissingFramework` where the framework is not installed.
     """
-    expected = str(parse_expectation(asked.expected or DEFAULT_EXPECTATION))
-    runtimes = {spec: asked.runtime or _runtime_of(spec) for spec in specs}
-    offered = {name: _executions(name, device, limits) for name in dict.fromkeys(runtimes.values())}
-    setting = "_".join(f"{name}={value}" for name, value in asked.options.items()) or "default"
+    runtimes = [asked.runtime or _runtime_of(spec) for spec, asked in targets]
+    offered = {name: _executions(name, device, limits) for name in dict.fromkeys(runtimes)}
     cases = [
-        Case(
-            runtimes[spec],
+        case
+        for (spec, asked), runtime in zip(targets, runtimes, strict=True)
+        for case in _cases_of(spec, asked, runtime, offered[runtime])
+    ]
+    once = {case.definition: case for case in cases}.values()
+    shared = next((name for name, count in Counter(case.name for case in once).items() if count > 1), None)
+    if shared is not None:
+        specs_of_it = ", ".join(case.spec for case in once if case.name == shared)
+        raise TargetError(f"{specs_of_it} would all be the case {shared!r}; give them other names, or a run each")
+    return tuple(sorted(once, key=lambda case: list(offered).index(case.runtime)))
+
+
+def _cases_of(spec: str, asked: Asked, runtime: str, offered: Sequence[tuple[str, bool]]) -> Iterator[Case]:
+    """Yield the cases of one target: every combination that is asked for."""
+    expected = str(parse_expectation(asked.expected or DEFAULT_EXPECTATION))
+    setting = "_".join(f"{name}={value}" for name, value in asked.options.items()) or "default"
+    for (execution, slow), dtype, trace in itertools.product(
+        _wanted(offered, asked.execution, runtime), asked.dtypes or ("float32",), asked.traces or default_names()
+    ):
+        yield Case(
+            runtime,
             spec,
             execution,
             dtype,
@@ -62,19 +79,6 @@ def cases_of_targets(specs: Sequence[str], asked: Asked, device: str, limits: Li
             rule=asked.rule,
             slow=slow and asked.execution == EVERY,
         )
-        for spec in specs
-        for (execution, slow), dtype, trace in itertools.product(
-            _wanted(offered[runtimes[spec]], asked.execution, runtimes[spec]),
-            asked.dtypes or ("float32",),
-            asked.traces or default_names(),
-        )
-    ]
-    once = {case.definition: case for case in cases}.values()
-    shared = next((name for name, count in Counter(case.name for case in once).items() if count > 1), None)
-    if shared is not None:
-        specs_of_it = ", ".join(case.spec for case in once if case.name == shared)
-        raise TargetError(f"{specs_of_it} would all be the case {shared!r}; give them other names, or a run each")
-    return tuple(sorted(once, key=lambda case: list(offered).index(case.runtime)))
 
 
 def executions_offered(about: Mapping[str, str]) -> list[list[Any]]:

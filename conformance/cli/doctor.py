@@ -102,30 +102,35 @@ def _examine(name: str) -> dict[str, Any]:
 
 
 def _print(console: Console, rows: list[dict[str, Any]], extras: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("framework", "usable", "versions", "devices", "paths"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(
+    from ..reports.layout import Column, Row, print_prose, print_table
+
+    table = [
+        Row(
             row["framework"],
-            Text("yes", "green") if row["usable"] else Text("no", "bold red"),
-            ", ".join(f"{package} {version}" for package, version in row["versions"].items()) or "-",
-            ", ".join(row["devices"]) or "-",
-            ", ".join(row["paths"]) or "-",
+            (Text("yes", "green") if row["usable"] else Text("no", "bold red"), ", ".join(row["devices"]) or "-"),
+            "; ".join(
+                f"{label} {', '.join(values)}"
+                for label, values in (
+                    ("versions", [f"{package} {version}" for package, version in row["versions"].items()]),
+                    ("paths", row["paths"]),
+                )
+                if values
+            ),
         )
-    console.print(table)
+        for row in rows
+    ]
+    print_table(console, "framework", (Column("usable"), Column("devices")), table)
+    console.print()
     limits = _limits()
     memory = limits["memory_bytes"]
     allowed = "unlimited, since this system has no limit" if memory is None else f"{memory / 1e9:.1f} GB"
     line = f"limits of a target: time {limits['timeout']:g} s (--timeout), memory {allowed} (--memory)"
-    console.print(f"{line}; cores: {limits['cores']}", highlight=False, soft_wrap=True)
+    print_prose(console, f"{line}; cores: {limits['cores']}", hang=2)
     for row in rows:
         if row["remedy"]:
-            console.print(Text(f"{row['framework']}: {row['remedy']}"), soft_wrap=True)
+            print_prose(console, f"{row['framework']}: {row['remedy']}", hang=2)
     for extra in extras:
         if extra["remedy"]:
-            console.print(Text(f"{extra['extra']} ({extra['gives']}): {extra['remedy']}"), soft_wrap=True)
+            print_prose(console, f"{extra['extra']} ({extra['gives']}): {extra['remedy']}", hang=2)

@@ -14,6 +14,7 @@ import click
 from ..workers.limits import DEFAULT_TIMEOUT, MOST_MEMORY
 
 if TYPE_CHECKING:
+    from ..configuration.values import Configuration
     from ..result import Counting
     from ..workers.limits import Limits
 
@@ -140,6 +141,17 @@ target_options = _stack(
 )
 """What says which optimizer is audited, how, and what counts."""
 
+configuration_options = _stack(
+    click.option(
+        "--config",
+        type=click.Path(dir_okay=False, exists=True),
+        metavar="FILE",
+        help="Read [tool.optconform] there, not in the nearest pyproject.toml that has it.",
+    ),
+    click.option("--no-config", is_flag=True, help="Read no configuration."),
+)
+"""Whose configuration applies where no target is named."""
+
 
 def choose_format(*formats: str) -> Callable[[_Command], _Command]:
     """Return the option that chooses one of `formats`, the first by default."""
@@ -206,15 +218,39 @@ def parse_limits(timeout: float, memory: float | None, python: str | None, devic
     return Limits(timeout, memory, python)
 
 
-def parse_counting(select: tuple[str, ...], ignore: tuple[str, ...]) -> Counting:
-    """Return which codes count under `--select` and `--ignore`; an unknown code is a usage error."""
+def parse_counting(
+    select: tuple[str, ...], ignore: tuple[str, ...], configuration: Configuration | None = None
+) -> Counting:
+    """Return which codes count under `--select` and `--ignore`; an unknown code is a usage error.
+
+    Of a configuration, `--select` replaces what it selects, and `--ignore` adds to what it ignores.
+    """
     from ..codes import CODES
     from ..result import Counting
 
     for code in (*select, *ignore):
         if code not in CODES:
             raise click.UsageError(f"unknown code {code!r}; `optconform rules` lists all")
-    return Counting(select, ignore)
+    return Counting(select, ignore) if configuration is None else configuration.counting(select, ignore)
+
+
+def parse_configuration(config: str | None, no_config: bool, unused: str = "") -> Configuration:
+    """Return the configuration that applies, and say aloud which; the empty one where there is none.
+
+    `unused` says why none applies, where that is so; then it is a usage error to name one.
+    """
+    from ..configuration.paths import shown_path
+    from ..configuration.reading import find_configuration
+    from ..configuration.values import Configuration
+
+    if config is not None and (no_config or unused):
+        raise click.UsageError(f"--config does not go with {'--no-config' if no_config else unused}")
+    if no_config or unused:
+        return Configuration()
+    configuration = find_configuration(config)
+    if configuration.file is not None:
+        click.echo(f"configuration: {shown_path(configuration.file)}", err=True)
+    return configuration
 
 
 def target_output_aside() -> contextlib.AbstractContextManager[object]:

@@ -50,20 +50,16 @@ def explain(code: str, output_format: str) -> None:
 
 
 def _print_rules(console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
     from ..codes import CODES
+    from ..reports.layout import print_list
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("code", "name", "severity", "fires when"):
-        table.add_column(heading, overflow="fold")
-    for row in CODES.values():
-        table.add_row(row.code, row.name, str(row.severity), row.fires_when)
-    console.print(table)
+    rows = [(row.code, row.name, str(row.severity), row.fires_when) for row in CODES.values()]
+    print_list(console, ("code", "name", "severity", "fires when"), rows)
 
 
 def _print_code(console: Console, row: Code) -> None:
+    from ..reports.layout import print_prose
+
     console.print(f"{row.code} {row.name} ({row.severity})", style="bold")
     for label, text in (
         ("Fires when", row.fires_when),
@@ -71,5 +67,6 @@ def _print_code(console: Console, row: Code) -> None:
         ("Example", row.example),
         ("What to do", row.remedy),
     ):
-        console.print(f"\n{label}:", style="bold")
-        console.print(f"  {text}")
+        console.print()
+        print_prose(console, f"{label}:", style="bold")
+        print_prose(console, text, indent=2)

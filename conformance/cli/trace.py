@@ -9,7 +9,7 @@ import click
 
 from .options import TRACE_HELP, format_option
 from .trace_cut import cut
-from .trace_info import info, print_table
+from .trace_info import info
 from .trace_record import record
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def list_traces(context: click.Context, folders: tuple[str, ...], output_format:
 
     The exit status is 2 when one cannot be opened; `optconform trace verify` reads them in full.
     """
-    from ..reports.render import write_json
+    from ..reports.render import write_json, write_text
     from ..traces import TraceError
 
     entries, refused = [], 0
@@ -47,7 +47,11 @@ def list_traces(context: click.Context, folders: tuple[str, ...], output_format:
     if output_format == "json":
         write_json({"schema": "optconform/trace-list/1", "traces": entries}, None)
     else:
-        print_table(("trace", "description"), [(entry["name"], entry["description"]) for entry in entries])
+        from ..reports.layout import print_list
+        from ..traces.errors import printable
+
+        rows = [(printable(entry["name"]), printable(entry["description"])) for entry in entries]
+        write_text(lambda console: print_list(console, ("trace", "description"), rows), None)
     if refused:
         context.exit(2)
 

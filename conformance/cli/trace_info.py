@@ -10,6 +10,8 @@ import click
 from .options import TRACE_HELP, format_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..traces import Parameter, Trace
     from ..traces.run import Course, Group, RecordedRun
     from ..traces.summary import GradientSummary
@@ -25,7 +27,7 @@ def info(name: str, no_separability: bool, output_format: str) -> None:
     Of a recorded run it shows the optimizer with its hyperparameters, and what else was kept. Which forms of weight
     decay can be told apart is what 512 coordinates over the first 16 steps show at least.
     """
-    from ..reports.render import write_json
+    from ..reports.render import write_json, write_text
     from ..traces import find_trace
     from ..traces.summary import summarize_gradients
 
@@ -35,7 +37,7 @@ def info(name: str, no_separability: bool, output_format: str) -> None:
     if output_format == "json":
         write_json(_document(found, summaries, told_apart), None)
     else:
-        _print(found, summaries, told_apart)
+        write_text(lambda console: _print(console, found, summaries, told_apart), None)
 
 
 SEPARABILITY_STEPS = 16
@@ -116,8 +118,13 @@ def _run_document(run: RecordedRun) -> dict[str, Any]:
     }
 
 
-def _print(found: Trace, summaries: tuple[GradientSummary, ...], told_apart: list[dict[str, Any]] | None) -> None:
-    from ..reports.console import make_console
+def _print(
+    console: Console,
+    found: Trace,
+    summaries: tuple[GradientSummary, ...],
+    told_apart: list[dict[str, Any]] | None,
+) -> None:
+    from ..reports.layout import Column, Row, print_list, print_prose, print_table
     from ..traces.errors import printable
     from ..traces.summary import counted, recorded_run, size_on_disk, trace_bytes
 
@@ -126,42 +133,54 @@ def _print(found: Trace, summaries: tuple[GradientSummary, ...], told_apart: lis
     counts = f"{counted(found.n_steps, 'step')}, {counted(len(found.parameters), 'parameter')}"
     size = f"{counts}, {counted(elements, 'element')}, {trace_bytes(found)} bytes"
     run = recorded_run(found)
-    console = make_console()
-    for label, value in (
+    facts = (
         ("trace", found.name),
         ("sha256", found.sha256),
         ("size", size if on_disk is None else f"{size}, {on_disk} on the disk"),
         ("schedule", _schedule(found.multipliers)),
         *(() if run is None else _run_lines(run, found.n_steps)),
-    ):
-        console.print(f"{label:<9} {printable(value, _LONGEST_CELL)}", soft_wrap=True)
-    rows = ("rows",) if any(summary.row_fraction is not None for summary in summaries) else ()
+    )
+    for label, value in facts:
+        print_prose(console, printable(value, _LONGEST_CELL), label=f"{label:<9} ", label_style="dim")
+    console.print()
+    rows = (Column("rows", right=True),) if any(summary.row_fraction is not None for summary in summaries) else ()
     print_table(
-        ("parameter", "shape", "dtype", "steps", "least |g| > 0", "greatest |g|", "zeros", *rows),
+        console,
+        "parameter",
+        (
+            *(Column(heading) for heading in ("shape", "dtype")),
+            *(Column(heading, right=True) for heading in ("steps", "least |g| > 0", "greatest |g|", "zeros")),
+            *rows,
+        ),
         [
-            (
-                summary.parameter.name,
-                _shape(summary.parameter),
-                summary.parameter.dtype,
-                str(summary.steps),
-                _number(summary.smallest, ".2e"),
-                _number(summary.largest, ".2e"),
-                _number(summary.zero_fraction, ".1%"),
-                *(_number(summary.row_fraction, ".2%") for _ in rows),
+            Row(
+                printable(summary.parameter.name, _LONGEST_CELL),
+                (
+                    _shape(summary.parameter),
+                    summary.parameter.dtype,
+                    str(summary.steps),
+                    _number(summary.smallest, ".2e"),
+                    _number(summary.largest, ".2e"),
+                    _number(summary.zero_fraction, ".1%"),
+                    *(_number(summary.row_fraction, ".2%") for _ in rows),
+                ),
             )
             for summary in summaries
         ],
     )
     if run is not None:
-        _print_groups(run)
+        console.print()
+        print_list(console, ("group", "parameters and hyperparameters"), _group_rows(run))
     if told_apart is not None:
-        print_table(
-            ("hyperparameters", "dtype", "told apart", "not told apart from the common form"),
-            [_apart_row(row) for row in told_apart],
-        )
-    print_table(
-        ("provenance", ""),
-        [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in found.provenance.items()],
+        console.print()
+        headings = ("hyperparameters", "dtype", "told apart", "not told apart from the common form")
+        print_list(console, headings, [_apart_row(row) for row in told_apart])
+    console.print()
+    provenance = [
+        (key, value if isinstance(value, str) else json.dumps(value)) for key, value in found.provenance.items()
+    ]
+    print_list(
+        console, ("provenance", ""), [tuple(printable(cell, _LONGEST_CELL) for cell in row) for row in provenance]
     )
 
 
@@ -191,11 +210,13 @@ def _few(texts: list[str], most: int = 6) -> str:
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
-def _print_groups(run: RecordedRun) -> None:
-    print_table(
-        ("group", "parameters", "hyperparameters"),
-        [(str(number), _few(list(group.parameters)), _values(group)) for number, group in enumerate(run.groups, 1)],
-    )
+def _group_rows(run: RecordedRun) -> list[tuple[str, str]]:
+    from ..traces.errors import printable
+
+    return [
+        (str(number), printable(f"{_few(list(group.parameters))}: {_values(group)}", _LONGEST_CELL))
+        for number, group in enumerate(run.groups, 1)
+    ]
 
 
 def _values(group: Group) -> str:
@@ -236,19 +257,3 @@ def _number(value: float | None, form: str) -> str:
 
 _LONGEST_CELL = 2000
 """Characters of a cell that are shown: the hyperparameters of a group take 300, a corrupt index may hold megabytes."""
-
-
-def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print `rows` under `columns` to standard output, control characters escaped, a cell in up to 2,000 characters."""
-    from rich import box
-    from rich.table import Table
-
-    from ..reports.console import make_console
-    from ..traces.errors import printable
-
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in columns:
-        table.add_column(heading, overflow="fold")  # a name that is cut short could not be used
-    for row in rows:
-        table.add_row(*(printable(cell, _LONGEST_CELL) for cell in row))
-    make_console().print(table)

@@ -44,6 +44,8 @@ def _warnings(document: Document) -> Iterator[str]:
     findings: dict[tuple[str, str], Finding] = {}
     for entry in document.entries:
         for finding in () if entry.state.fails else entry.gravest:
+            if finding.accepted:
+                continue
             shared.setdefault((finding.rule, finding.message), []).append(entry)
             findings.setdefault((finding.rule, finding.message), finding)
     for key, entries in shared.items():

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from ...adapters.text import escape_control
 from ..axis_differences import Difference
 from ..compare_result import CompareResult, Outcome, Side
 from ..explaining import NAMES, shown_values
+from .layout import Column, Row, print_command, print_prose, print_table
+from .scope import left_out
 
 _STYLES = {
     Outcome.SAME: "green",
@@ -29,19 +28,23 @@ def print_compare(console: Console, result: CompareResult, titles: tuple[str, st
 
     `verbose` adds the versions and the hyperparameters as each holds them.
     """
-    console.print(Text.assemble("A ", (escape_control(titles[0]), "bold")), soft_wrap=True)
-    console.print(Text.assemble("B ", (escape_control(titles[1]), "bold")), soft_wrap=True)
-    outcome = Text(str(result.outcome), _STYLES[result.outcome])
-    console.print(Text.assemble(outcome, f": {escape_control(result.reason)}"), soft_wrap=True)
+    for name, title in zip(NAMES, titles, strict=True):
+        print_prose(console, title, label=f"{name} ", style="bold")
+    style = _STYLES[result.outcome]
+    print_prose(console, result.reason, label=f"{result.outcome}: ", label_style=style, hang=2)
+    console.print()
     for label, value in _facts(result, verbose=verbose):
-        console.print(Text(f"  {label:<12} {escape_control(value)}"), soft_wrap=True)
+        print_prose(console, value, indent=2, label=f"{label:<13}", label_style="dim")
     if result.differences:
-        console.print(_difference_table(result.differences))
+        console.print()
+        _print_differences(console, result.differences)
     if result.translation is not None:
-        message = f"  {'translation':<12} {result.translation.message}"
-        console.print(Text(escape_control(message)), soft_wrap=True)
+        console.print()
+        print_prose(console, result.translation.message, indent=2, label="translation  ", label_style="dim")
+    console.print()
+    print_prose(console, _not_compared(result), hang=2)
     if result.rerun:
-        console.print(Text(f"rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
+        print_command(console, "rerun: ", result.rerun)
 
 
 def _facts(result: CompareResult, *, verbose: bool) -> list[tuple[str, str]]:
@@ -76,14 +79,10 @@ def _settings(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None) or "defaults"
 
 
-def _difference_table(differences: tuple[Difference, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="differences", title_justify="left")
-    for heading in ("axis", "A", "B", "shows alone"):
-        table.add_column(heading, overflow="fold")
-    for each in differences:
-        one, other = shown_values(each)
-        table.add_row(each.name, Text(escape_control(one)), Text(escape_control(other)), _shows(each))
-    return table
+def _print_differences(console: Console, differences: tuple[Difference, ...]) -> None:
+    console.print(Text("differences", "bold"), soft_wrap=True)
+    columns = [Column(heading) for heading in (*NAMES, "shows alone")]
+    print_table(console, "axis", columns, [Row(each.name, (*shown_values(each), _shows(each))) for each in differences])
 
 
 def _shows(difference: Difference) -> str:
@@ -93,3 +92,7 @@ def _shows(difference: Difference) -> str:
     if not difference.shows:
         return "no"
     return "yes" if difference.step is None else f"from step {difference.step} on"
+
+
+def _not_compared(result: CompareResult) -> str:
+    return f"NOT COMPARED: {'; '.join(left_out([result.dtype], [result.device]))}."

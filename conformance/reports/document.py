@@ -103,9 +103,10 @@ class Entry:
 
     @property
     def gravest(self) -> tuple[Finding, ...]:
-        """Its findings, errors first and warnings next, without those that only inform."""
+        """Its findings, errors first and warnings next, without those that only inform; what is accepted comes last."""
         severe = [finding for finding in self.result.findings if finding.severity is not Severity.INFO]
-        return tuple(sorted(severe, key=lambda finding: list(Severity).index(finding.severity)))
+        order = list(Severity)
+        return tuple(sorted(severe, key=lambda finding: (bool(finding.accepted), order.index(finding.severity))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ class Document:
     """In the order of the document."""
     not_checked: tuple[str, ...] = ()
     """What was not checked, or not compared with a baseline, a sentence each."""
+    unmatched: tuple[str, ...] = ()
+    """Accepted findings of a configuration that were not found, a sentence each: the run fails for them."""
     baseline: str = ""
     """What the gate says of its baseline."""
     place: Place = field(default_factory=Place)
@@ -140,6 +143,8 @@ class Document:
             return ""
         if not any(entry.state is State.PASSED for entry in self.entries):
             return f"nothing ran (exit status {self.exit_status})"
+        if self.unmatched:
+            return f"{len(self.unmatched)} of the accepted findings were not found"
         return self.baseline or f"no single result is wrong, and the run ended with exit status {self.exit_status}"
 
 
@@ -164,7 +169,8 @@ def read_document(document: Any) -> Document:
         baseline = revive(str, (document.get("baseline") or {}).get("sentence", ""))
         place = revive(Place, document.get("place") or {})
         date = revive(str, document.get("date", ""))
-        return Document(schema, status, entries, _not_checked(document), baseline, place, date)
+        unmatched = revive(tuple[str, ...], document.get("unmatched", []))
+        return Document(schema, status, entries, _not_checked(document), unmatched, baseline, place, date)
     except _WRONG_SHAPE as error:
         raise _refused("the document", error) from error
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from ..check_report import CheckReport
+from ..json_form import revive
 from ..result import SCHEMA as AUDIT_SCHEMA
 from .document import GATE_SCHEMA, SURVEY_SCHEMA, read_document
 from .gate_text import print_gate
@@ -29,6 +30,9 @@ def print_document(console: Console, document: Mapping[str, Any], *, verbose: bo
         print_gate(console, run, verbose=verbose)
     else:
         report = CheckReport(
-            tuple(entry.result for entry in run.entries), tuple(document.get("skipped_frameworks", ()))
+            tuple(entry.result for entry in run.entries),
+            tuple(document.get("skipped_frameworks", ())),
+            revive(tuple[str, ...], document.get("left_out", [])),
+            revive(tuple[str, ...], document.get("unmatched", [])),
         )
         print_check(console, report, [entry.title for entry in run.entries], verbose=verbose)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
-
-import click
 
 
 class OutputError(OSError):
     """The result cannot be written where it was asked for."""
 
 
-def emit(text: str, output: str | None) -> None:
+def emit(text: str, output: str | None, *, declared: str | None = None) -> None:
     """Write `text` to the file `output`, all of it or nothing, or to standard output.
 
-    Raises `OutputError` naming the file where that fails.
+    `declared` is the encoding that the text itself states, as XML and HTML do: standard output gets it too then,
+    whatever its own. Raises `OutputError` naming the file where that fails, and `BrokenPipeError` where the reader has
+    gone.
     """
+    whole = text if text.endswith("\n") else text + "\n"
     if output is None:
-        click.echo(text, nl=not text.endswith("\n"))
+        binary = getattr(sys.stdout, "buffer", None)
+        if declared is not None and binary is not None:
+            sys.stdout.flush()
+            binary.write(whole.encode(declared))
+        else:
+            sys.stdout.write(whole)  # click would write UTF-8 to a stream that says it holds ASCII
+        sys.stdout.flush()
         return
     try:
-        write_whole(text if text.endswith("\n") else text + "\n", Path(output))
+        write_whole(whole, Path(output))
     except OSError as error:
         raise OutputError(
             f"--output {output!r} cannot be written ({error.strerror}); name a file in a folder that exists"

@@ -1,4 +1,4 @@
-"""Progress on long work: a bar on standard error while it is a terminal, nothing otherwise."""
+"""Progress on long work: a bar on standard error while it is a terminal that can redraw, nothing otherwise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ...adapters.text import escape_control
 from .console import make_console
 
 _Item = TypeVar("_Item")
@@ -28,10 +29,11 @@ class Bar:
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[step]}", markup=False),
         )
-        self._titles = titles
+        self._titles = titles = [escape_control(title) for title in titles]
         self._clock = clock
         self._next_shown = clock()
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        silent = not console.is_terminal or console.is_dumb_terminal
+        self._progress = Progress(*columns, console=console, transient=True, disable=silent)
         self._task = self._progress.add_task(titles[0] if titles else "", total=len(titles), step="")
 
     def __enter__(self) -> Self:

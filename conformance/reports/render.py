@@ -19,14 +19,12 @@ def write_json(document: Mapping[str, Any], output: str | None) -> None:
 
 def write_text(draw: Callable[[Console], None], output: str | None) -> None:
     """Let `draw` print to the terminal, or to a file without colour."""
-    from .console import make_console, recording_console
+    from .console import recorded, show
 
     if output is None:
-        draw(make_console())
-        return
-    console, buffer = recording_console()
-    draw(console)
-    emit(buffer.getvalue(), output)
+        show(draw)
+    else:
+        emit(recorded(draw), output)
 
 
 def require_format(output_format: str) -> None:
@@ -62,7 +60,7 @@ def _junit(document: Mapping[str, Any], output: str | None, verbose: bool) -> No
     from .document import read_document
     from .junit import junit_of
 
-    emit(junit_of(read_document(document)), output)
+    emit(junit_of(read_document(document)), output, declared="utf-8")
 
 
 def _markdown(document: Mapping[str, Any], output: str | None, verbose: bool) -> None:
@@ -91,7 +89,7 @@ def _html(document: Mapping[str, Any], output: str | None, verbose: bool) -> Non
     from .document import read_document
     from .html import html_of
 
-    emit(html_of(read_document(document)), output)
+    emit(html_of(read_document(document)), output, declared="utf-8")
 
 
 FORMATS: Mapping[str, Callable[[Mapping[str, Any], str | None, bool], None]] = {

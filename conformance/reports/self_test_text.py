@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
+
+from .layout import Column, Row, print_prose, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,24 +16,26 @@ if TYPE_CHECKING:
 
 def print_self_test(console: Console, report: SelfTest) -> None:
     """Print the counts, and a sentence on each row that the tool misjudged."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("framework", "found", "planted", "false alarms", "sound"):
-        table.add_column(heading, justify="left" if heading == "framework" else "right")
-    for tally in report.tallies:
-        table.add_row(
+    rows = [
+        Row(
             tally.framework,
-            Text(str(tally.found), "green" if tally.found == tally.planted else "bold red"),
-            str(tally.planted),
-            Text(str(tally.false_alarms), "bold red" if tally.false_alarms else "green"),
-            str(tally.sound),
+            (
+                Text(str(tally.found), "green" if tally.found == tally.planted else "bold red"),
+                str(tally.planted),
+                Text(str(tally.false_alarms), "bold red" if tally.false_alarms else "green"),
+                str(tally.sound),
+            ),
         )
-    if report.tallies:
-        console.print(table)
+        for tally in report.tallies
+    ]
+    if rows:
+        headings = ("found", "planted", "false alarms", "sound")
+        print_table(console, "framework", [Column(heading, right=True) for heading in headings], rows)
     for row in report.misjudged:
         for sentence in row.wrong:
-            console.print(Text(sentence), soft_wrap=True)
+            print_prose(console, sentence, hang=2)
     for framework in report.skipped_frameworks:
-        console.print(Text(f"not run: {framework} is not installed"), soft_wrap=True)
+        print_prose(console, f"not run: {framework} is not installed")
     if not report.rows:
         console.print(Text("nothing ran", "bold red"))
     elif not report.misjudged:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ...adapters.text import escape_control
 from ..result import Verdict
 from ..survey import Surveyed, SurveyReport
 from ..survey_exports import Library
+from .layout import Column, Row, print_prose, print_table
 from .markdown_text import escape_markdown, table_line
 
 HEADINGS = ("optimizer", "verdict", "law", "order, form", "epsilon", "findings", "remarks")
@@ -95,19 +93,26 @@ def problems_of(report: SurveyReport) -> list[str]:
 
 def print_survey(console: Console, report: SurveyReport) -> None:
     """Print one table for each library, what was not surveyed, and the counts."""
+    columns = [Column(heading) for heading in HEADINGS[1:5]]
     for library in report.libraries:
         surveyed = report.of(library)
-        if not surveyed:
-            continue
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title_of(library)), title_justify="left")
-        for heading in HEADINGS:
-            table.add_column(heading, overflow="fold")
-        for each in surveyed:
-            table.add_row(*(Text(cell) for cell in row_of(each)))
-        console.print(table)
-    for line in problems_of(report):
-        console.print(Text(line, "yellow"), soft_wrap=True)
-    console.print(Text(f"{summary_of(report)} Taken on {report.date}."), soft_wrap=True)
+        if surveyed:
+            print_prose(console, title_of(library), style="bold")
+            print_table(console, HEADINGS[0], columns, [_row(row_of(each)) for each in surveyed])
+            console.print()
+    print_prose(console, f"{summary_of(report)} Taken on {report.date}.", hang=2)
+    problems = problems_of(report)
+    for line in problems or [_EVERYTHING]:
+        print_prose(console, line, style="yellow" if problems else "", hang=2)
+
+
+_EVERYTHING = "Every library named was surveyed, and no export of them left out."
+
+
+def _row(cells: Sequence[str]) -> Row:
+    """Return a row with what is said of an optimizer, which has no room beside it, beneath."""
+    name, *columns, findings, remarks = cells
+    return Row(name, tuple(columns), "; ".join(each for each in (findings, remarks) if each not in ("", _NOTHING)))
 
 
 def markdown_of(report: SurveyReport, heading: str = "##") -> str:

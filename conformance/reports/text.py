@@ -1,97 +1,140 @@
-"""Results as text: one table over all targets, findings beneath, and a last line that says what was checked.
+"""Results as text: one table over all targets, findings beneath, and last what was checked and what was not.
 
 Everything reads the same without colour; names from outside are escaped, never interpreted as markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from ...adapters.text import escape_control
 from ..check_report import CheckReport
-from ..result import SCHEDULE_WORDS, Check, ExitStatus, Finding, Match, ParameterResult, Result, Severity
+from ..result import SCHEDULE_WORDS, Match, ParameterResult, Result
+from .findings_text import (
+    MARKS,
+    OUTCOME_STYLES,
+    errors_first,
+    print_checks,
+    print_failures,
+    print_finding,
+    print_output,
+    print_shared_findings,
+    unexplained,
+)
+from .layout import Column, Row, print_command, print_prose, print_table
+from .scope import checked, not_checked
+from .wording import number
 
-_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-MARKS = {
-    ExitStatus.AS_EXPECTED: Text("yes", "green"),
-    ExitStatus.NOT_AS_EXPECTED: Text("NO", "bold red"),
-    ExitStatus.COULD_NOT_RUN: Text("ERROR", "bold red"),
-    ExitStatus.UNDECIDED: Text("unknown", "bold yellow"),
-}
 _OPEN_SHOWN = 3
 """Rivals that cannot be told apart which are named; `-v` lists all."""
 _NOTHING = "-"
-_RIVAL_WIDTH = 24
-_WIDE = 100
-"""Characters from which the table has room for the rivals' names."""
+_LABEL = 17
+"""Columns of the labels of an audit."""
 
 
 def print_check(console: Console, report: CheckReport, titles: Sequence[str], *, verbose: bool) -> None:
     """Print the table over all results, the findings that matter (all with `verbose`), and what was checked."""
-    if report.results:
-        console.print(_table(report, titles, console.width))
     pairs = list(zip(titles, report.results, strict=True))
-    sound = [pair for pair in pairs if pair[1].exit_status is ExitStatus.AS_EXPECTED]
-    for title, result in pairs:
-        if result.exit_status is not ExitStatus.AS_EXPECTED:
-            print_failure(console, title, result)
-            if verbose:
-                print_output(console, result)
-    print_shared_findings(console, sound, verbose=verbose)
-    console.print(_last_line(report), soft_wrap=True)
+    if pairs:
+        _print_overview(console, pairs)
+    print_failures(console, pairs, verbose=verbose)
+    print_shared_findings(console, pairs, verbose=verbose)
+    console.print()
+    for sentence in report.unmatched:
+        print_prose(console, sentence, label="error: ", label_style="bold red", hang=2)
+    _print_scope(console, report.results, report.skipped_frameworks)
+    for sentence in report.left_out:
+        print_prose(console, sentence, label="NOT CHECKED: ", hang=2)
 
 
 def print_audit(console: Console, result: Result, title: str, *, verbose: bool) -> None:
-    """Print one result in full: verdict, decay, match, rivals, checks and findings."""
-    verdict = (f"{escape_control(title)}: {result.verdict}", "bold")
-    console.print(Text.assemble(verdict, f", expected {result.expected}: ", MARKS[result.exit_status]), soft_wrap=True)
-    console.print(Text(f"  {escape_control(result.reason)}"), soft_wrap=True)
-    for label, value in _facts(result):
-        console.print(Text(f"  {label:<16} {escape_control(value)}"), soft_wrap=True)
-    _print_checks(console, result.checks)
-    for finding in result.findings:
-        console.print(_finding(finding), soft_wrap=True)
-    if verbose:
-        console.print(_parameter_table(result))
-        console.print(_rival_table(result))
-        print_output(console, result)
-    console.print(Text(f"rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
-
-
-def _table(report: CheckReport, titles: Sequence[str], width: int) -> Table:
-    wide = width >= _WIDE
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0) if wide else 0,
-        caption="own: distance from the rule it follows, at most 1; rival: distance from the nearest other rule; "
-        f"both in units of what {_dtypes(report)} rounding explains",
-        caption_justify="left",
+    """Print one result in full: verdict, decay, match, rivals, checks and findings; with `verbose` the evidence too."""
+    mark = MARKS[result.exit_status]
+    ending = f"expected {result.expected}: {mark}"
+    print_prose(
+        console,
+        ending,
+        label=f"{title}: {result.verdict}, ",
+        label_style="bold",
+        style=str(mark.style),
+        hang=2,
     )
-    table.add_column("optimizer", overflow="fold")
-    for heading in ("verdict", "law", "order", "epsilon"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("own", justify="right", no_wrap=True)
-    table.add_column("rival", overflow="fold", max_width=_RIVAL_WIDTH)
-    table.add_column("as\nexpected", no_wrap=True)
-    for title, result in zip(titles, report.results, strict=True):
-        separation = result.separation
-        table.add_row(
-            Text(escape_control(_short(title))),
-            Text(str(result.verdict), "bold"),
-            result.decay.law or _NOTHING,
-            result.decay.applied_to or _NOTHING,
-            result.match.epsilon or _NOTHING,
-            _number(separation.own_ratio),
-            Text(_rival(result) if wide else _number(separation.rival_ratio)),
-            MARKS[result.exit_status],
+    print_prose(console, result.reason, indent=2)
+    console.print()
+    for label, value in _facts(result):
+        print_prose(console, value, indent=2, label=f"{label:<{_LABEL}}", label_style="dim")
+    if result.checks:
+        console.print()
+        _print_audit_checks(console, result, verbose=verbose)
+    if verbose:
+        console.print()
+        _print_parameters(console, result)
+        console.print()
+        _print_rivals(console, result)
+        if result.output:
+            console.print()
+            print_output(console, result)
+    if result.findings:
+        console.print()
+    for finding in errors_first(result.findings):
+        print_finding(console, finding, rerun=result.rerun, verbose=verbose)
+    console.print()
+    _print_scope(console, [result], ())
+    print_command(console, "rerun: ", result.rerun)
+
+
+def _print_audit_checks(console: Console, result: Result, *, verbose: bool) -> None:
+    """Print what failed unexplained with its message, the rest by name; with `verbose` all with their messages."""
+    if verbose:
+        print_checks(console, result.checks)
+        return
+    alone = unexplained(result.checks, result.findings)
+    print_checks(console, alone)
+    for outcome, more in (("failed", ""), ("passed", ""), ("skipped", " (-v says why)")):
+        names = ", ".join(check.name for check in result.checks if check.outcome == outcome and check not in alone)
+        if names:
+            style = OUTCOME_STYLES[outcome]
+            print_prose(console, names + more, indent=2, label=f"{outcome:<8}", label_style=style)
+
+
+def _print_scope(console: Console, results: Sequence[Result], missing: Sequence[str]) -> None:
+    print_prose(console, checked(results), hang=2)
+    print_prose(console, not_checked(results, missing), hang=2)
+
+
+def _print_overview(console: Console, pairs: Sequence[tuple[str, Result]]) -> None:
+    columns = (
+        *(Column(heading) for heading in ("verdict", "law", "order", "epsilon")),
+        *(Column(heading, right=True) for heading in ("own", "rival")),
+        Column("expected"),
+        Column("nearest rival", extra=True),
+    )
+    rows = [
+        Row(
+            _short(title),
+            (
+                Text(str(result.verdict), "bold"),
+                result.decay.law or _NOTHING,
+                result.decay.applied_to or _NOTHING,
+                result.match.epsilon or _NOTHING,
+                number(result.separation.own_ratio),
+                number(result.separation.rival_ratio),
+                MARKS[result.exit_status],
+                _rival(result),
+            ),
         )
-    return table
+        for title, result in pairs
+    ]
+    print_table(console, "optimizer", columns, rows)
+    dtypes = ", ".join(sorted({result.dtype for _, result in pairs}))
+    caption = (
+        "own: distance from the rule it follows, at most 1; rival: distance from the nearest other rule; both in units "
+        f"of what {dtypes} rounding explains"
+    )
+    console.print()
+    print_prose(console, caption, style="dim")
 
 
 def _short(title: str) -> str:
@@ -100,14 +143,11 @@ def _short(title: str) -> str:
 
 
 def _rival(result: Result) -> str:
-    """Return the nearest rival and its distance; of a rival under the same rule only what differs."""
-    separation = result.separation
-    if separation.nearest_rival is None:
-        return _NOTHING
-    name = separation.nearest_rival
+    """Return the nearest rival; of one under the same rule only what differs."""
+    name = result.separation.nearest_rival or _NOTHING
     if result.match.rule and name.startswith(f"{result.match.rule}["):
-        name = name[len(result.match.rule) + 1 : -1]
-    return f"{_number(separation.rival_ratio)} {name}"
+        return name[len(result.match.rule) + 1 : -1]
+    return name
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
@@ -148,8 +188,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     if result.probe_match is not None and result.probe_match.decision is not None:
         facts.append(("at the probe", _decided(result.probe_match)))
     if separation.own_ratio is not None:
-        facts.append(("own distance", f"{_number(separation.own_ratio)} of the bound"))
-        facts.append(("nearest rival", _rival(result)))
+        facts.append(("own distance", f"{number(separation.own_ratio)} of the bound"))
+        facts.append(("nearest rival", f"{number(separation.rival_ratio)} {_rival(result)}"))
     facts += [("cannot tell", sentence) for sentence in result.cannot_tell]
     facts.append(("elements", f"{result.elements:,} compared, {match.undecidable} undecidable"))
     facts.append(("traces", ", ".join(f"{trace['name']} ({trace['sha256'][:12]})" for trace in result.traces)))
@@ -158,7 +198,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
 
 def _decided(match: Match) -> str:
     """Return what the trajectory said, with what it could not tell."""
-    follows = f": {match.rule}, {_number(match.bound_ratio)} of the bound" if match.rule else ""
+    follows = f": {match.rule}, {number(match.bound_ratio)} of the bound" if match.rule else ""
     return f"{match.decision}{follows}{_open(match)}"
 
 
@@ -170,114 +210,39 @@ def _open(match: Match) -> str:
     return f"; not told from {', '.join(match.cannot_tell[:_OPEN_SHOWN])}{more}"
 
 
-def _print_checks(console: Console, checks: Iterable[Check]) -> None:
-    styles = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
-    for check in checks:
-        mark = Text(f"  {check.outcome:<8}", styles[check.outcome])
-        console.print(Text.assemble(mark, escape_control(f"{check.name}: {check.message}")), soft_wrap=True)
-
-
-def print_failure(console: Console, title: str, result: Result) -> None:
-    """Print why one result is not as expected, and the command that shows it again."""
-    console.print(Text(escape_control(title), "bold"), soft_wrap=True)
-    verdict = f"  {result.verdict}, expected {result.expected}: {result.reason}"
-    console.print(Text(escape_control(verdict)), soft_wrap=True)
-    _print_checks(console, [check for check in result.checks if check.outcome != "passed"])
-    for finding in result.findings:
-        console.print(_finding(finding), soft_wrap=True)
-    if result.rerun:
-        console.print(Text(f"  rerun: {escape_control(result.rerun)}", "dim"), soft_wrap=True)
-
-
-def print_output(console: Console, result: Result) -> None:
-    """Print what the target itself has printed, escaped line by line."""
-    if result.output:
-        console.print(Text("  printed:", "dim"))
-        for line in result.output.splitlines():
-            console.print(Text(f"    {escape_control(line)}", "dim"), soft_wrap=True)
-
-
-def print_shared_findings(console: Console, sound: Sequence[tuple[str, Result]], *, verbose: bool) -> None:
-    """Print what was found in results that are as expected, each finding once with all targets that share it."""
-    shared: dict[tuple[str, str], list[str]] = {}
-    findings: dict[tuple[str, str], Finding] = {}
-    for title, result in sound:
-        for finding in result.findings:
-            if verbose or finding.severity is not Severity.INFO:
-                key = (finding.rule, finding.message)
-                shared.setdefault(key, []).append(title)
-                findings.setdefault(key, finding)
-    for key, titles in shared.items():
-        console.print(_finding(findings[key]), soft_wrap=True)
-        console.print(Text(f"    {escape_control(', '.join(titles))}", "dim"), soft_wrap=True)
-
-
-def _finding(finding: Finding) -> Text:
-    head = Text(f"  {finding.rule} {finding.severity}", _STYLES[finding.severity])
-    return Text.assemble(head, f" {finding.name}: {escape_control(finding.message)}")
-
-
-def _parameter_table(result: Result) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title="parameters, distances in what rounding explains",
-        title_justify="left",
+def _print_parameters(console: Console, result: Result) -> None:
+    console.print(Text("parameters, distances in what rounding explains", "bold"), soft_wrap=True)
+    columns = (
+        *(Column(heading) for heading in ("shape", "verdict", "coefficient")),
+        *(Column(heading, right=True) for heading in ("from decoupled", "from L2")),
     )
-    for heading in ("trace", "parameter", "shape", "verdict", "coefficient", "from decoupled", "from L2"):
-        table.add_column(heading, overflow="fold")
-    for parameter in result.parameters:
-        table.add_row(
-            Text(escape_control(parameter.trace)),
-            Text(escape_control(parameter.name)),
+    rows = []
+    for trace in dict.fromkeys(parameter.trace for parameter in result.parameters):
+        rows.append(Row(trace))
+        rows += [_parameter_row(parameter) for parameter in result.parameters if parameter.trace == trace]
+    print_table(console, "parameter", columns, rows)
+
+
+def _parameter_row(parameter: ParameterResult) -> Row:
+    return Row(
+        f"  {parameter.name}",
+        (
             "x".join(map(str, parameter.shape)) or "scalar",
             str(parameter.verdict),
             _first_coefficient(parameter),
-            _number(parameter.decoupling_ratio),
-            _number(parameter.substitution_ratio),
-        )
-    return table
-
-
-def _rival_table(result: Result) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="rivals, distances in bounds", title_justify="left")
-    table.add_column("rival", overflow="fold")
-    table.add_column("distance", justify="right")
-    table.add_column("")
-    for name, ratio in sorted(result.match.rivals.items(), key=lambda item: item[1]):
-        table.add_row(Text(name), _number(ratio), "cannot be told apart here" if ratio <= 1.0 else "")
-    return table
-
-
-def _last_line(report: CheckReport) -> str:
-    """Return what was checked, how it ended, and what was not checked."""
-    statuses = [result.exit_status for result in report.results]
-    counts = ", ".join(
-        f"{statuses.count(status)} {words}"
-        for status, words in (
-            (ExitStatus.AS_EXPECTED, "as expected"),
-            (ExitStatus.NOT_AS_EXPECTED, "not"),
-            (ExitStatus.COULD_NOT_RUN, "could not run"),
-            (ExitStatus.UNDECIDED, "undecided"),
-        )
-        if statuses.count(status) or status in (ExitStatus.AS_EXPECTED, ExitStatus.NOT_AS_EXPECTED)
+            number(parameter.decoupling_ratio),
+            number(parameter.substitution_ratio),
+        ),
     )
-    checks = [check.outcome for result in report.results for check in result.checks]
-    outcomes = ", ".join(f"{checks.count(outcome)} {outcome}" for outcome in ("passed", "failed", "skipped"))
-    elements = sum(result.elements for result in report.results)
-    parts = [
-        f"{len(statuses)} optimizers: {counts}",
-        f"{len(checks)} checks: {outcomes}",
-        f"{elements:,} elements compared in {_dtypes(report)}",
+
+
+def _print_rivals(console: Console, result: Result) -> None:
+    console.print(Text("rivals, distances in bounds", "bold"), soft_wrap=True)
+    rows = [
+        Row(name, (number(ratio), "cannot be told apart here" if ratio <= 1.0 else ""))
+        for name, ratio in sorted(result.match.rivals.items(), key=lambda item: item[1])
     ]
-    if report.skipped_frameworks:
-        parts.append(f"NOT CHECKED, not installed: {', '.join(report.skipped_frameworks)}")
-    return "; ".join(parts) + "."
-
-
-def _dtypes(report: CheckReport) -> str:
-    """Return the working precision of the results; float64 where there is none."""
-    return ", ".join(sorted({result.dtype for result in report.results})) or "float64"
+    print_table(console, "rival", (Column("distance", right=True), Column("")), rows)
 
 
 def _settings(values: object) -> str:
@@ -294,9 +259,5 @@ def _first_coefficient(parameter: ParameterResult) -> str:
 def _measured(value: float | None, uncertainty: float | None) -> str:
     """Return a figure with what rounding can have moved it by, where that is more than 1e-6 of it."""
     if value is None or uncertainty is None or uncertainty <= max(1e-6 * abs(value), 1e-9):
-        return _number(value)
-    return f"{_number(value)}+-{uncertainty:.1g}"
-
-
-def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.2g}"
+        return number(value)
+    return f"{number(value)}+-{uncertainty:.1g}"

@@ -9,7 +9,7 @@ from ...adapters.text import escape_control
 from ..result import ExitStatus, Finding
 from .document import Document, Entry, State
 
-_WORDS = {
+STATE_WORDS = {
     State.PASSED: "as expected",
     State.FAILED: "not as expected",
     State.ERROR: "could not run",
@@ -25,8 +25,8 @@ _NOTHING = "-"
 
 def counts_of(document: Document) -> str:
     """Return how many results there are, and how they ended."""
-    counts = {state: document.count(state) for state in _WORDS}
-    shown = [f"{count} {_WORDS[state]}" for state, count in counts.items() if count or state in _ALWAYS]
+    counts = {state: document.count(state) for state in STATE_WORDS}
+    shown = [f"{count} {STATE_WORDS[state]}" for state, count in counts.items() if count or state in _ALWAYS]
     total = len(document.entries)
     return f"{total} result{'s' * (total != 1)}: {', '.join(shown)}"
 
@@ -38,7 +38,7 @@ def outcome_of(document: Document) -> str:
 
 def notes_of(document: Document) -> list[str]:
     """Return what must be said aloud of the run as a whole: the baseline, what was left out, what is unexplained."""
-    notes = [document.unexplained, document.baseline, *document.not_checked]
+    notes = [document.unexplained, document.baseline, *document.unmatched, *document.not_checked]
     return [escape_control(note) for note in dict.fromkeys(notes) if note]
 
 
@@ -61,7 +61,8 @@ def where_first(finding: Finding) -> str:
 
 def summary_of(finding: Finding) -> str:
     """Return code, severity, name and message of a finding on one line."""
-    return escape_control(f"{finding.rule} {finding.severity} {finding.name}: {finding.message}")
+    accepted = f" (accepted: {finding.accepted})" if finding.accepted else ""
+    return escape_control(f"{finding.rule} {finding.severity} {finding.name}: {finding.message}{accepted}")
 
 
 def failures_of(entry: Entry) -> list[str]:

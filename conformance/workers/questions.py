@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...adapters.errors import MissingDevice, MissingFramework
-from ...adapters.frameworks import installed_frameworks
+from ...adapters.frameworks import installed_frameworks, load_adapter
 from .connection import Connection, Events, Kind
 from .endings import ending_of
 from .import_path import import_path
@@ -32,6 +32,7 @@ def _exports(library: str) -> dict[str, Any]:
 ANSWERS: Mapping[str, Callable[[Any], Any]] = {
     "installed": lambda _: installed_frameworks(),
     "required": _require,
+    "devices": lambda framework: list(load_adapter(framework).devices()),
     "exports": _exports,
 }
 """Question -> the function that a worker answers it with."""
@@ -40,6 +41,12 @@ ANSWERS: Mapping[str, Callable[[Any], Any]] = {
 def installed_in(python: str) -> list[str]:
     """Return the frameworks that the interpreter `python` can find. Raises `BadInterpreter`."""
     said, _, _ = ask("installed", None, Limits(WARM_SECONDS, python=python))
+    return [str(name) for name in said.get("answer", ())]
+
+
+def devices_in(python: str | None, framework: str) -> list[str]:
+    """Return the devices that a framework sees in an interpreter, this one where None; none where it cannot be used."""
+    said, _, _ = ask("devices", framework, Limits(WARM_SECONDS, python=python))
     return [str(name) for name in said.get("answer", ())]
 
 

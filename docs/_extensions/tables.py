@@ -1,4 +1,4 @@
-"""Tables that are made from the package's own: codes, platforms, metamorphic checks, cases of the gate."""
+"""Tables that are made from the package's own: codes, platforms, metamorphic checks, cases of the gate, keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from optconform.conformance.codes import CODES
+from optconform.conformance.configuration.keys import ACCEPT_KEYS, KEYS, TARGET_KEYS
 from optconform.conformance.metamorphic.table import CHECKS
 from optconform.gpu_ci.case_list import GPU_ONLY, SWEEPS
 from optconform.reference.platforms import PLATFORMS
@@ -38,13 +39,20 @@ def _row(cells: Iterable[str]) -> nodes.row:
 
 
 class RuleTable(_Table):
-    """Every code."""
+    """Every code, each a link to its section on the same page (`rule_sections`)."""
 
     headings = ("code", "name", "severity", "fires when")
 
     def rows(self) -> Iterable[Sequence[str]]:
         """One row a code."""
         return [(row.code, row.name, str(row.severity), row.fires_when) for row in CODES.values()]
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, its codes linked."""
+        table = super().run()
+        for text in [each for each in table[0].findall(nodes.Text) if each in CODES]:
+            text.parent.replace(text, nodes.reference("", text, refid=text.lower(), internal=True))
+        return table
 
 
 class GateCases(_Table):
@@ -104,6 +112,21 @@ class MetamorphicTable(_Table):
         ]
 
 
+class ConfigurationKeys(_Table):
+    """The keys of one table of a configuration: of the whole, of a target or of an accepted finding."""
+
+    required_arguments = 1
+    headings = ("key", "value", "meaning", "without it")
+    tables = {"configuration": KEYS, "target": TARGET_KEYS, "accept": ACCEPT_KEYS}  # noqa: RUF012
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """One row a key."""
+        return [
+            (key.name, key.kind.expected, key.help, "an error" if key.required else key.default or "-")
+            for key in self.tables[self.arguments[0]]
+        ]
+
+
 def _first_line(function: Any) -> str:
     return (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0].rstrip(".")
 
@@ -114,4 +137,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("platform-table", PlatformTable)
     app.add_directive("metamorphic-table", MetamorphicTable)
     app.add_directive("gate-cases", GateCases)
+    app.add_directive("configuration-keys", ConfigurationKeys)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

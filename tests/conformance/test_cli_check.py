@@ -81,7 +81,7 @@ class TestBuiltInTargets:
     def test_what_is_not_installed_is_skipped_aloud(self, run, only_numpy):
         status, out, err = run("check", *TRACE)
         assert status == 0
-        assert "NOT CHECKED, not installed: torch, tensorflow, jax" in " ".join(out.split())
+        assert "NOT CHECKED: torch, tensorflow, jax (not installed);" in " ".join(out.split())
         assert "not checked: torch is not installed (pip install 'optconform[torch]')" in err
 
     def test_a_framework_that_is_asked_for_and_not_there_is_no_pass(self, run, only_numpy):

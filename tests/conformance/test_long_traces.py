@@ -127,6 +127,7 @@ def test_interrupted_there_is_no_result_and_nothing_left_over(in_terminal, trace
     assert f"{MANY}/{MANY}".encode() not in running.shown
     assert list(tmp_path.iterdir()) == []
     assert b"Traceback" not in running.shown
+    assert running.shown.rfind(b"\x1b[?25h") > running.shown.rfind(b"\x1b[?25l"), "the cursor is shown again"
 
 
 def test_interrupted_an_older_result_is_as_it_was(in_terminal, trace, tmp_path):
@@ -179,6 +180,20 @@ class TestBar:
                 bar.step(number)
         shown = capsys.readouterr().err
         assert [f"step {number}" in shown for number in range(1, 6)] == [True, False, True, False, True]
+
+    def test_a_terminal_that_cannot_redraw_is_left_alone(self, terminal, monkeypatch, capsys):
+        monkeypatch.setenv("TERM", "dumb")
+        with Bar(["only"]) as bar:
+            bar.step(3)
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_title_steers_no_terminal(self, terminal, capsys):
+        with Bar(["a\x1b[2Jb\u202e"]) as bar:
+            bar.step(3)
+        shown = capsys.readouterr().err
+        assert "\x1b[2J" not in shown
+        assert "\u202e" not in shown
+        assert r"a\x1b[2Jb\u202e" in shown
 
     def test_outside_a_terminal_it_is_silent(self, monkeypatch, capsys):
         for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):

@@ -1,8 +1,6 @@
 """What the tests of the gate share: the command, targets with a planted fault, and runs that nothing was run for."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,17 +71,6 @@ def run_of(*results, place=CPU, date="2026-11-22", **more):
 def made():
     """Functions that make cases, results and runs."""
     return SimpleNamespace(case=case, ran=ran, skipped=skipped, run=run_of, CPU=CPU, GPU=GPU)
-
-
-@pytest.fixture(scope="session")
-def against_schema():
-    """Hold a file against a schema that check-jsonschema brings along, so that no network is needed."""
-
-    def checked(schema, path):
-        words = ["-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", path]
-        return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-
-    return checked
 
 
 class Gate:

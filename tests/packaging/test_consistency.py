@@ -116,7 +116,7 @@ def test_hooks_use_the_pinned_tools():
 def test_default_environments_exist_and_hold_the_promised_ones():
     tox = read_tox()
     default = tox["tox"]["env_list"].replace(",", " ").split()
-    checks = {"lint", "types", "dist", "docs", "check", "gate"}
+    checks = {"lint", "types", "dist", "docs", "check", "gate", "browser"}
     assert set(default) == {"numpy", "torch", "tensorflow", "jax", "all"} | checks
     assert set(default) <= tox_environments(tox)
 

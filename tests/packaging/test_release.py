@@ -1,8 +1,6 @@
 """What goes out with a release says the same as the code: citation, versions and their promises."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -19,13 +17,8 @@ VERSIONS = (CHECKOUT / "docs" / "versions.md").read_text(encoding="utf-8")
 PACKAGES = ("adapters", "conformance", "gpu_ci", "reference")
 
 
-def against_the_format(path):
-    words = ["-m", "check_jsonschema", "--builtin-schema", "vendor.citation-file-format", path]
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-
-
-def test_the_citation_fits_its_format():
-    done = against_the_format(CHECKOUT / "CITATION.cff")
+def test_the_citation_fits_its_format(against_schema):
+    done = against_schema("citation-file-format", CHECKOUT / "CITATION.cff")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -33,10 +26,10 @@ def test_the_citation_fits_its_format():
     ("sound", "broken"),
     [("cff-version:", "cff_version:"), ("type: conference-paper", "type: talk")],
 )
-def test_a_mistake_in_the_citation_does_not_fit(tmp_path, sound, broken):
+def test_a_mistake_in_the_citation_does_not_fit(against_schema, tmp_path, sound, broken):
     assert sound in CITATION
     (tmp_path / "CITATION.cff").write_text(CITATION.replace(sound, broken), encoding="utf-8")
-    assert against_the_format(tmp_path / "CITATION.cff").returncode == 1
+    assert against_schema("citation-file-format", tmp_path / "CITATION.cff").returncode == 1
 
 
 def test_the_citation_names_this_version_and_the_paper():

@@ -1,5 +1,7 @@
 """The wheel holds the package's folders, all of them, and nothing else."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,6 +112,31 @@ def test_a_file_from_a_stale_build_is_noticed(tmp_path):
     stale.touch()
     surplus = recorded_files(build_wheel(export, tmp_path / "dist")) - files_of_folders(export)
     assert surplus == {"optconform/reference/deleted.py"}
+
+
+def test_a_new_project_s_tox_environment_passes_with_it(wheel, tmp_path):
+    """Its other requirements, and the build backend, come from the index that pip knows."""
+    subprocess.run(
+        [sys.executable, "-m", "optconform", "init", "decay-demo", "--framework", "numpy"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    pip = {"PIP_FIND_LINKS": str(wheel.parent), "PIP_CONSTRAINT": str(CHECKOUT / "constraints.txt")}
+    # What this environment of tox sets for its own commands is not for the one inside.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("TOX_", "PYTEST_", "PYTHON"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "tox", "run", "--colored", "no"],
+        cwd=tmp_path / "decay-demo",
+        capture_output=True,
+        text=True,
+        check=False,
+        env=outer | pip,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^plugins: .*optconform-", done.stdout, re.MULTILINE)
+    assert "1 optimizer: 1 as expected, 0 not" in done.stdout
+    assert "optimizer: OK" in done.stdout
 
 
 def test_every_package_listed_exists():

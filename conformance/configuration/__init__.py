@@ -1,0 +1,1 @@
+"""`[tool.optconform]` of a project: what to check there, how, and which findings are accepted."""
