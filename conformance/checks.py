@@ -52,7 +52,7 @@ def kind_check(evidence: TraceEvidence, expectation: Expectation) -> Check:
     if found is Verdict.INCONCLUSIVE:
         return Check(f"kind[{evidence.trace.name}]", "skipped", message)
     met = expectation.met_by(found)
-    return Check(f"kind[{evidence.trace.name}]", "passed" if met else "failed", message, _KIND_CODES.get(found))
+    return _kind(f"kind[{evidence.trace.name}]", found, message, met=met)
 
 
 def probe_checks(verdict: Verdict, probed: Matching | None, expectation: Expectation) -> list[Check]:
@@ -66,7 +66,12 @@ def probe_checks(verdict: Verdict, probed: Matching | None, expectation: Expecta
     if match.decision is not Decision.ACCEPT or verdict is Verdict.INCONCLUSIVE:
         return [Check("kind[trajectory]", "skipped", message)]
     sound = expectation.met_by(verdict) and not probed.contradicts(verdict)
-    return [Check("kind[trajectory]", "passed" if sound else "failed", message, _KIND_CODES.get(verdict))]
+    return [_kind("kind[trajectory]", verdict, message, met=sound)]
+
+
+def _kind(name: str, found: Verdict, message: str, *, met: bool) -> Check:
+    """Return the check of a kind; one that is as expected has no code: ignoring the finding leaves it a pass."""
+    return Check(name, "passed", message) if met else Check(name, "failed", message, _KIND_CODES.get(found))
 
 
 def trajectory_check(verdict: Verdict, matching: Matching, documented: str | None) -> Check:

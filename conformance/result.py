@@ -96,10 +96,11 @@ class Result:
 
     @property
     def as_expected(self) -> bool:
-        """Whether something was checked and passed, and no check failed with more than a warning."""
-        return any(check.outcome == "passed" for check in self.checks) and not any(
-            check.counts_against for check in self.checks
-        )
+        """Whether something that counts was checked and passed, and no check failed with more than a warning."""
+        return any(
+            check.outcome == "passed" and (check.code is None or self.counting.includes(check.code))
+            for check in self.checks
+        ) and not any(check.counts_against for check in self.checks)
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -136,13 +137,15 @@ class Result:
     def accepting(self, reasons: Mapping[str, str]) -> Result:
         """Return the result with the findings of the codes in `reasons` accepted for them, and such checks skipped.
 
-        They stay, and do not count.
+        They stay, and do not count. What only informs needs no accepting, and is left as it is.
         """
         accepted = {code: f"accepted: {reason}" for code, reason in reasons.items()}
         return dataclasses.replace(
             self,
             findings=tuple(
-                dataclasses.replace(finding, accepted=reasons.get(finding.rule, finding.accepted))
+                finding
+                if finding.severity is Severity.INFO
+                else dataclasses.replace(finding, accepted=reasons.get(finding.rule, finding.accepted))
                 for finding in self.findings
             ),
             checks=tuple(check.without(accepted) for check in self.checks),

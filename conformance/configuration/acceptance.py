@@ -44,13 +44,16 @@ def accept_findings(
     unmatched, undecided = [], []
     for index, entry in enumerate(configuration.accept):
         about = [result for target, result in zip(targets, marked, strict=True) if entry.covers(target)]
-        if any(finding.rule == entry.code for result in about for finding in result.findings):
+        found = [finding for result in about for finding in result.findings if finding.rule == entry.code]
+        if any(finding.accepted for finding in found):
             continue
         subject = f"tool.optconform.accept[{index}] ({entry.code}, {entry.target})"
         named = subject if configuration.file is None else f"{shown_path(configuration.file)}: {subject}"
         why = _why_undecided(entry, about, plan, counting, instead)
         if why:
             undecided.append(f"{named} was not looked for: {why}")
+        elif found:
+            unmatched.append(f"{named} matches what only informs, and would hide the first error: remove it")
         elif about:
             unmatched.append(f"{named} matches no finding: remove it")
         else:

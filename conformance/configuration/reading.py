@@ -79,8 +79,10 @@ def _table_in(file: Path) -> object | None:
     if not isinstance(tools, Mapping):
         return None
     if _NAME not in tools:
-        for name in get_close_matches(_NAME, tools, n=1, cutoff=_CLOSE):
-            raise ConfigurationError(f"{_shown(file)} has a table [tool.{name}]; did you mean [tool.{_NAME}]?")
+        by_case = {name.casefold(): name for name in tools}
+        for name in get_close_matches(_NAME, by_case, n=1, cutoff=_CLOSE):
+            meant = f"{_shown(file)} has a table [tool.{by_case[name]}]; did you mean [tool.{_NAME}]?"
+            raise ConfigurationError(meant)
     return tools.get(_NAME)
 
 

@@ -51,7 +51,19 @@ class _Item:
 
 
 class RecordingWarning(UserWarning):
-    """A recording has ended before its time, or holds nothing. Training is not touched by it."""
+    """A recording has ended before its time, or holds nothing. Training is not touched by it.
+
+    >>> import optconform, tempfile, warnings
+    >>> from pathlib import Path
+    >>> w = np.ones(2)
+    >>> with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     with optconform.record({"w": w}, Path(folder) / "run.trace") as recording:
+    ...         recording.step({"w": w}, lr=0.1)
+    ...         recording.step({"w": w * np.nan}, lr=0.1)
+    >>> [each.category.__name__ for each in caught], recording.n_steps
+    (['RecordingWarning'], 1)
+    """
 
 
 class Recording:

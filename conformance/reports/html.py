@@ -1,25 +1,31 @@
-"""A run as one HTML file that opens without a network: summary, results, figures, findings, environment.
+"""A run as one HTML file that opens without a network: what was run, a matrix of all targets, a section for each.
 
-Jinja2 escapes whatever a template shows; the figures are Plotly's, whose script the file holds once. Another report
-adds figures by handing them to `html_of`, or sections by a template that extends `report.html`.
+Jinja2 escapes whatever a template shows. Pictures of a target are drawn in the browser, when they come into sight,
+from compact data (`html_data`) by the page's own scripts and Plotly, which the file holds once, compressed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import gzip
+import hashlib
+import re
+from functools import cache
 from importlib import resources
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import MissingExtra
 from ...adapters.text import escape_control
-from . import wording
+from . import html_section, wording
 from .document import Document, State
+from .html_data import evidence_of, safe_json
+from .html_marks import SEVERITIES, STATES
+from .html_matrix import matrix_of
+from .html_overview import overview_of
 
 if TYPE_CHECKING:
     import jinja2
-
-    from .html_figures import Figure
 
 _PACKAGES = {"jinja2": "Jinja2", "plotly": "Plotly"}
 """Module -> the package's own name."""
@@ -35,33 +41,41 @@ def require_packages() -> None:
         )
 
 
-def html_of(document: Document, figures: Sequence[Figure] | None = None) -> str:
-    """Return the run as one HTML document.
-
-    `figures` are shown below the table; those of the bound ratios where it is None. Raises `MissingExtra` where
-    Jinja2 or Plotly is not installed.
-    """
+def html_of(document: Document) -> str:
+    """Return the run as one HTML document. Raises `MissingExtra` where Jinja2 or Plotly is not installed."""
     require_packages()
-    from .html_figures import bound_ratio_figures
+    columns, rows = matrix_of(document)
+    values: dict[str, Any] = {
+        "document": document,
+        "columns": columns,
+        "rows": rows,
+        "groups": sorted({entry.group for entry in document.entries}),
+        "states": [state for state in State if document.count(state)],
+        "state_marks": STATES,
+        "severity_marks": SEVERITIES,
+        "rules": html_section.rules_found(document),
+        "section": html_section,
+        "wording": wording,
+        "evidence_of": evidence_of,
+        "overview": overview_of(document),
+        "plotly": _plotly(),
+        "nonce": _nonce(document),
+    }
+    return f"{_environment().get_template('report.html').render(values)}\n"
 
-    return render("report.html", document, bound_ratio_figures(document) if figures is None else figures)
 
-
-def render(template: str, document: Document, figures: Sequence[Figure], **more: Any) -> str:
-    """Return a template of this package, filled in with the run, the figures and whatever else it shows."""
+@cache
+def _plotly() -> str:
+    """Return Plotly's script, compressed: 4.8 MB become 1.9, and are read by the browser only to draw something."""
     from plotly.offline import get_plotlyjs
 
-    plotly_script = get_plotlyjs() if figures else ""
-    values: Mapping[str, Any] = {
-        "document": document,
-        "figures": figures,
-        "plotly_script": plotly_script,
-        "wording": wording,
-        "entries": list(enumerate(document.worst_first, start=1)),
-        "states": [state for state in State if document.count(state)],
-        "environment": wording.environment_of(document),
-    }
-    return f"{_environment().get_template(template).render(**values, **more)}\n"
+    script: str = get_plotlyjs()
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+
+
+def _nonce(document: Document) -> str:
+    """Return the word without which the browser runs no script: no text of the document can hold what it hashes to."""
+    return hashlib.sha256(repr(document).encode(errors="backslashreplace")).hexdigest()[:32]
 
 
 def _environment() -> jinja2.Environment:
@@ -73,8 +87,8 @@ def _environment() -> jinja2.Environment:
         return escape_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def breakable(text: str) -> Markup:
-        # Names of cases are long, and made of parts.
-        return Markup("/<wbr>").join(escape_control(text).split("/"))
+        # Names of cases and targets are long, and made of parts.
+        return Markup("<wbr>").join(re.split(r"(?<=[/:_])|(?<=\.)(?=[^\W\d])", escape_control(text)))
 
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
@@ -85,6 +99,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["data"] = lambda data: Markup(safe_json(data))
     return environment
 
 

@@ -250,6 +250,14 @@ class TestAccepted:
         assert status == 1
         assert {each["rule"] for each in found["results"][0]["findings"] if not each["accepted"]} >= {"OC201"}
 
+    def test_what_only_informs_is_not_accepted_for_the_error_that_may_come(self, project, document):
+        project(MINE + accepted("OC201", "*"))
+        status, found, _ = document()
+        assert status == 1
+        (entry,) = found["unmatched"]
+        assert entry.endswith("accept[0] (OC201, *) matches what only informs, and would hide the first error: remove it")
+        assert not any(each["accepted"] for each in found["results"][0]["findings"])
+
     def test_an_entry_that_matches_nothing_is_an_error(self, project, document, run, monkeypatch):
         monkeypatch.setenv("COLUMNS", "400")
         project(MINE + accepted("OC204", "src/optim.py:Mine") + accepted("OC204", "src/optim.py:Min"))

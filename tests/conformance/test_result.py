@@ -66,7 +66,7 @@ def test_nothing_at_all_is_no_pass():
 
 class TestIgnoring:
     def test_an_ignored_finding_no_longer_counts(self):
-        failing = result(Verdict.L2, (FAILED, PASSED), (finding(Severity.ERROR),))
+        failing = result(Verdict.L2, (FAILED, Check("trajectory", "passed", "m", "OC301")), (finding(Severity.ERROR),))
         assert int(failing.exit_status) == 1
         ignored = failing.counting_only(Counting(ignore=("OC101",)))
         assert (int(ignored.exit_status), ignored.findings) == (0, ())
@@ -79,6 +79,20 @@ class TestIgnoring:
     def test_what_is_ignored_does_not_pass(self):
         only = result(Verdict.L2, (FAILED,), (finding(Severity.ERROR),))
         assert int(only.counting_only(Counting(select=("OC905",))).exit_status) == 4
+
+    @pytest.mark.parametrize(
+        ("counting", "status"),
+        [
+            (Counting(("OC401",)), 4),
+            (Counting(("OC101",), ("OC101",)), 4),
+            (Counting(ignore=("OC101", "OC301")), 4),
+            (Counting(ignore=("OC101",)), 0),
+            (Counting(("OC301",)), 0),
+        ],
+    )
+    def test_only_a_check_that_counts_makes_a_pass(self, counting, status):
+        coupled = result(Verdict.L2, (FAILED, Check("trajectory", "passed", "m", "OC301")), (finding(Severity.ERROR),))
+        assert int(coupled.counting_only(counting).exit_status) == status
 
     def test_a_check_without_code_cannot_be_ignored(self):
         uncoded = result(Verdict.OTHER, (Check("kind[t]", "failed", "m"), PASSED))

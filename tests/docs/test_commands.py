@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +12,23 @@ import pytest
 from optconform.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SPEC = importlib.util.spec_from_file_location("run_pages", ROOT / "scripts/run_pages.py")
+run_pages = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = run_pages  # dataclasses look their own module up
+SPEC.loader.exec_module(run_pages)
+PAGES = (
+    ROOT / "README.md",
+    *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in run_pages.PAGES),
+)
+"""Those whose commands stand for themselves; test_pages.py runs the others."""
 RUN_ELSEWHERE = {
     "python -m pip install": "the environments of tox install the package and its tools",
     "tox run": "tox runs this test",
     'eval "$(python gpu_ci/link_checkout.py)"': "tests/gpu_ci runs the script",
     "python -m optconform": "tests/packaging runs the module",
     "pytest test_optimizers.py": "tests/pytest_plugin runs the page that shows it",
+    "pytest tests/test_optimizer.py": "tests/conformance/test_init_projects.py runs it in a project that init has made",
+    "cd my-optimizer": "the same test",
     "pre-commit": "it runs what the lint and types environments run, on files about to be committed",
     "python scripts/record_traces": "tests/traces runs the recorders",
     "python benchmarks/": "tests/benchmarks runs the scripts on small sizes",
@@ -28,10 +39,11 @@ RUN_ELSEWHERE = {
 """Start of a command -> where it is run instead."""
 CHECKED_ELSEWHERE = {
     "optconform check": "test_readme_output.py runs it and looks at what it prints",
+    "optconform init --target src/my_package/optim.py:MyAdamW": "test_init_page.py runs it in a project",
     "optconform doctor --self-test": "tests/conformance runs every row of the collection, and the command on a few",
 }
-"""Commands that take minutes -> where they are run instead."""
-KEPT = ("my-trace", "my-gate")
+"""Commands that take minutes, or need what a page does not make -> where they are run instead."""
+KEPT = ("my-trace", "my-gate", "result.json")
 """What one command leaves for the next."""
 FRAMEWORK_OF = {"torch": "torch", "keras": "tensorflow", "optax": "jax"}
 
@@ -40,6 +52,7 @@ class Command(NamedTuple):
     page: str
     line: str
     status: int
+    comment: str
 
 
 def commands() -> list[Command]:
@@ -50,7 +63,7 @@ def commands() -> list[Command]:
                 command, _, comment = line.partition("  #")
                 status = re.search(r"exit (\d)", comment)
                 if command.strip():
-                    found.append(Command(page.name, command.strip(), int(status[1]) if status else 0))
+                    found.append(Command(page.name, command.strip(), int(status[1]) if status else 0, comment))
     return found
 
 
@@ -80,6 +93,9 @@ def test_documented_command(commands_of_item, tmp_path, monkeypatch, capsys):
         for name, framework in FRAMEWORK_OF.items():
             if name in command.line and importlib.util.find_spec(name) is None:
                 pytest.skip(f"{framework} is not installed here; the environment `all` runs this command")
+        if "--format html" in command.line:
+            pytest.importorskip("jinja2")
+            pytest.importorskip("plotly")
         status = main(shlex.split(command.line)[1:])
         assert status == command.status, capsys.readouterr().err
 
@@ -90,3 +106,19 @@ def test_other_commands_are_run_elsewhere():
     for command in others:
         for part in command.line.split(" && "):
             assert any(part.startswith(start) for start in RUN_ELSEWHERE), f"{command.page}: nobody runs {part!r}"
+
+
+NOT_AS_SHOWN = ("python benchmarks/", "python examples/learning_rate_by_weight_decay.py", "--device cuda")
+"""Parts of commands that no test runs as they are shown: they take minutes, or a GPU."""
+QUICK = ("--help", "--read ", "--seed 7", "python benchmarks/other_suites.py")
+"""Parts of those among them that take seconds, or vary another one in the same block."""
+
+
+def test_what_is_not_run_as_shown_says_so_and_bears_a_date():
+    shown = [command for command in commands() if any(part in command.line for part in NOT_AS_SHOWN)]
+    found = [command for command in shown if not any(part in command.line for part in QUICK)]
+    assert {each.page for each in found} >= {"gate.md", "power.md", "soundness.md", "survey.md", "paper.md"}
+    for command in found:
+        assert re.match(r" *(long|GPU)\b", command.comment), f"{command.page}: {command.line!r} is marked neither way"
+        page = (ROOT / "docs" / command.page).read_text(encoding="utf-8")
+        assert re.search(r"\b20\d\d-\d\d-\d\d\b", page), f"{command.page}: no date of what {command.line!r} gave"

@@ -18,6 +18,7 @@ from optconform.conformance.reports.html_data import inside, safe_json
 from optconform.conformance.reports.html_marks import Mark
 from optconform.conformance.reports.html_matrix import matrix_of
 from optconform.conformance.reports.html_overview import overview_of
+from optconform.conformance.reports.html_section import verdict_sentence
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 
@@ -131,6 +132,22 @@ def test_it_shows_the_run(gate_document):
     ids = {f"#{value}" for _, attribute, value in page.attributes if attribute == "id"}
     assert links <= ids
     assert {"#target-1", "#target-2", "#target-3", "#rule-OC501"} <= links
+
+
+@pytest.mark.parametrize(
+    ("kept", "status", "sentence"),
+    [
+        ([0, 1], 1, "1 of 2 results is not as expected: "),
+        ([0, 0], 0, "All 2 results are as expected."),
+        ([0], 0, "The only result is as expected."),
+        ([], 4, ""),
+    ],
+)
+def test_the_first_sentence_says_how_the_run_ended(check_document, kept, status, sentence):
+    results = [check_document["results"][index] for index in kept]
+    document = read_document(check_document | {"results": results, "exit_status": status})
+    assert verdict_sentence(document).startswith(sentence)
+    assert bool(verdict_sentence(document)) is bool(sentence)
 
 
 def test_a_row_for_each_result_and_a_column_for_what_is_told(gate_document):

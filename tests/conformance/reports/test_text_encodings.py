@@ -45,6 +45,7 @@ def documents(tmp_path, check_document, gate_document):
 @pytest.fixture
 def printed(monkeypatch):
     """Return a function that runs a command with a standard output in an encoding: (status, text)."""
+
     def run(encoding, *arguments):
         stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", newline="\n")
         monkeypatch.setattr(sys, "stdout", stream)
