@@ -14,6 +14,7 @@ version = release = optconform.__version__
 extensions = [
     "docstrings",
     "cards",
+    "rule_sections",
     "tables",
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -25,6 +26,7 @@ exclude_patterns = ["_build", "_extensions"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+myst_heading_slug_func = "rule_sections.slug"  # rules.md#oc101
 
 autodoc_member_order = "bysource"
 # Aliases are shown by name and not as the nested generics that they stand for.

@@ -22,6 +22,7 @@ import platform  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
+from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -134,6 +135,7 @@ def document_of(asked: argparse.Namespace) -> dict[str, Any]:
     measurements = run_all(runs, asked.processes)
     return {
         "schema": SCHEMA,
+        "date": datetime.now(UTC).date().isoformat(),
         "seed": asked.seed,
         "elements": asked.elements,
         "steps": asked.steps,

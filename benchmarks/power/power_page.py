@@ -30,7 +30,8 @@ def tables(document: dict[str, Any]) -> str:
     """Return everything that is made from a result, as Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     about = (
-        f"{document['elements']} elements, {document['steps']} steps, seed {document['seed']}; {versions}. "
+        f"{document['elements']} elements, {document['steps']} steps, seed {document['seed']}; "
+        f"{document['date']}, {versions}. "
         f"All truths within the bound of their own rule: {_yes(not document['requirement']['outside_the_own_bound'])}. "
         f"Nothing undecided in float32 at probe values from {EARLY} steps on but identities: "
         f"{_yes(document['requirement']['all_told_where_judged'])}."
