@@ -112,7 +112,7 @@ def test_searching_by_keyboard_alone(open_page, report):
     page.get_by_label("State", exact=True).select_option("passed")
     page.locator("#search").focus()
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('#shown').textContent === '4 of 4 shown'")
+    page.locator("#shown", has_text="4 of 4 shown").wait_for()
 
 
 def test_a_row_leads_to_its_section_and_the_section_opens(open_page, report):

@@ -89,7 +89,6 @@ def test_one_tensor_can_be_looked_at_alone(open_page, opened, report, document):
     alone = sum(
         len(each["theta"]) for each in result["series"]["displacements"] if each["parameter"] == first["parameter"]
     )
-    page.wait_for_function(f"document.querySelectorAll('#target-{number} .panels .point').length > 0")
     panel.locator(f".points:has(.point:nth-child({alone})):not(:has(.point:nth-child({alone + 1})))").wait_for()
 
 
@@ -155,4 +154,4 @@ def test_the_overview_has_a_point_for_every_result_and_leads_to_it(open_page, re
             box = point.bounding_box()
             assert side * (box["x"] + box["width"] / 2 - bound) > 0
     overview.locator(".own").first.click()
-    page.wait_for_function("document.querySelector('.target[open] .groups') !== null")
+    page.locator(".target[open] .groups").first.wait_for(state="attached")
