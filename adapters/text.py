@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to print."""
+"""Text from elsewhere, made safe to print, and counts in words."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def escape_control(text: str) -> str:
         else character
         for character in text
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural where there is not one.
+
+    >>> counted(1, "optimizer"), counted(1200, "element")
+    ('1 optimizer', '1,200 elements')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def describe_error(error: BaseException) -> str:

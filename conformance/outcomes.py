@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -61,6 +61,12 @@ class Finding:
     def counts_against(self) -> bool:
         """Whether it is an error that nobody accepted."""
         return self.severity is Severity.ERROR and not self.accepted
+
+
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings by severity, those of one severity in their own order; what is accepted comes last."""
+    order = list(Severity)
+    return sorted(findings, key=lambda finding: (bool(finding.accepted), order.index(finding.severity)))
 
 
 @dataclass(frozen=True, slots=True)

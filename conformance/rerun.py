@@ -72,7 +72,8 @@ def _command(
     values = {name: repr(value) for name, value in options.items()}
     if traces is None or "<" in spec or not all(map(_is_literal, values.values())):
         return ""
-    words = ["optconform", "audit", spec]
+    # What starts with a dash is an option to the command line.
+    words = ["optconform", "audit", f"./{spec}" if spec.startswith("-") else spec]
     for repeated, pairs in (("--set", values), ("--map", renamed)):
         for name, value in pairs.items():
             words += [repeated, f"{name}={value}"]

@@ -135,20 +135,20 @@ class Result:
         )
 
     def accepting(self, reasons: Mapping[str, str]) -> Result:
-        """Return the result with the findings of the codes in `reasons` accepted for them, and such checks skipped.
+        """Return the result with its findings of the codes in `reasons` accepted, and the checks they explain skipped.
 
-        They stay, and do not count. What only informs needs no accepting, and is left as it is.
+        They stay, and do not count. What only informs needs no accepting, and is left as it is; so is a check that
+        failed under a code of which there is no finding here: nobody would see what was accepted.
         """
-        accepted = {code: f"accepted: {reason}" for code, reason in reasons.items()}
+        findings = tuple(
+            dataclasses.replace(finding, accepted=reasons[finding.rule])
+            if finding.rule in reasons and finding.severity is not Severity.INFO
+            else finding
+            for finding in self.findings
+        )
+        explained = {finding.rule: f"accepted: {finding.accepted}" for finding in findings if finding.accepted}
         return dataclasses.replace(
-            self,
-            findings=tuple(
-                finding
-                if finding.severity is Severity.INFO
-                else dataclasses.replace(finding, accepted=reasons.get(finding.rule, finding.accepted))
-                for finding in self.findings
-            ),
-            checks=tuple(check.without(accepted) for check in self.checks),
+            self, findings=findings, checks=tuple(check.without(explained) for check in self.checks)
         )
 
     def to_json(self) -> dict[str, Any]:

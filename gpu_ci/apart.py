@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conformance.measured import Apart
 from ..reference.formats import FORMATS, Format
-from .measured import Apart
 from .playing import Played
 
 

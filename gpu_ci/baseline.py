@@ -18,12 +18,13 @@ from typing import Any
 from .._version import __version__
 from ..adapters.text import escape_control
 from ..conformance.json_form import plain_fields, revive
+from ..conformance.measured import Apart, Place
 from ..conformance.reports.output import write_whole
 from ..conformance.result import Verdict
 from ..conformance.traces.errors import TraceError, printable
 from ..conformance.traces.fields import decode
 from .baseline_fields import APART, CASE, DOCUMENT, IMPOSSIBLE, PLACE, Table, is_case_name
-from .measured import Apart, CaseResult, GateRun, Place
+from .gate_run import CaseResult, GateRun
 
 SCHEMA = "optconform/baseline/1"
 MAX_BYTES = 16 * 2**20

@@ -11,7 +11,7 @@ from typing import Any
 from ..conformance.json_form import plain_fields
 from ..conformance.result import Decision, ExitStatus, Verdict
 from .baseline import Baseline, BaselineCase, BaselineError, baseline_of
-from .measured import CaseResult, GateRun
+from .gate_run import CaseResult, GateRun
 from .regression import why_not_missed
 from .worse import hardware
 

@@ -17,6 +17,7 @@ from ..adapters.protocol import Target
 from ..adapters.targets import load_target
 from ..conformance.audit import failed, versions
 from ..conformance.json_form import plain_fields, revive
+from ..conformance.measured import Apart, Measured, Place
 from ..conformance.observations import make_finding
 from ..conformance.result import Check, ExitStatus, Finding, Result, Severity, Verdict
 from ..conformance.subject import own_values
@@ -24,9 +25,9 @@ from ..conformance.traces import Trace, TraceError, find_trace
 from ..conformance.workers.wire import pack, unpack
 from .apart import apart
 from .case import Case
+from .gate_run import CaseResult
 from .judging import judge
 from .large_case import LARGE, run_large_case
-from .measured import Apart, CaseResult, Measured, Place
 from .places import inside, place_of
 from .playing import Course, Played, play
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..conformance.choices import DTYPES
 from ..conformance.cli.options import (
-    DTYPES,
     RUN_FORMATS,
     Assignment,
     Renaming,
@@ -19,6 +19,7 @@ from ..conformance.cli.options import (
     parse_configuration,
     parse_counting,
     parse_limits,
+    require_target,
     trace_option,
 )
 
@@ -86,7 +87,7 @@ _TIMEOUT = 300.0
     "--output",
     type=click.Path(file_okay=False),
     metavar="DIR",
-    help="Leave gate.json, junit.xml, summary.md and, where Plotly is installed, report.html there too.",
+    help="Leave gate.json, junit.xml, summary.md and, where the extra `report` is installed, report.html there too.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show the evidence too.")
 def gate(
@@ -190,19 +191,23 @@ def _configured(
         return None
     from .configured_cases import cases_of_configuration
 
-    own = {"--set": "settings", "--map": "renamings", "--paths": "execution", "--expect": "expected", "--rule": "rule"}
-    _refuse(own, how, "those of the configuration have their own")
+    require_target(_of_targets(how), "those of the configuration have their own")
     found = cases_of_configuration(configuration, how["dtypes"], how["trace_names"], device, limits)
     for sentence in found.left_out:
         click.echo(f"not run: {sentence}", err=True)
     return found
 
 
-def _refuse(options: Mapping[str, str], how: Mapping[str, Any], why: str) -> None:
-    """Raise a usage error for the first of `options`, by the name of its parameter, that was given."""
-    given = next((option for option, name in options.items() if how[name]), None)
-    if given is not None:
-        raise click.UsageError(f"{given} needs a TARGET: {why}")
+def _of_targets(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say how a target is built, executed and judged, by name."""
+    names = {
+        "settings": "--set",
+        "renamings": "--map",
+        "execution": "--paths",
+        "expected": "--expect",
+        "rule": "--rule",
+    }
+    return {option: how[name] for name, option in names.items()}
 
 
 def _cases(
@@ -213,10 +218,9 @@ def _cases(
     from .case_list import CPU_ONLY, declared_cases
     from .target_cases import Asked, cases_of_targets
 
-    own = {"--set": "settings", "--map": "renamings", "--paths": "execution", "--dtype": "dtypes"}
-    own |= {"--trace": "trace_names", "--expect": "expected", "--rule": "rule"}
     if not targets:
-        _refuse(own, how, "the declared cases have their own")
+        own = _of_targets(how) | {"--dtype": how["dtypes"], "--trace": how["trace_names"]}
+        require_target(own, "the declared cases have their own")
         hostbound = [name for name in runtimes if name in CPU_ONLY and device != "cpu"]
         if hostbound:
             raise MissingDevice(f"{hostbound[0]} has no device {device!r}; its cases run on the CPU alone")

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..conformance.measured import Place
 from ..conformance.observations import make_finding
 from ..conformance.result import Counting, ExitStatus
 from .baseline import BaselineError, read_baseline
-from .measured import CaseResult, GateRun, Place
+from .gate_run import CaseResult, GateRun
 from .places import file_name_of
 from .regression import hold_against
 from .report import Compared, GateReport

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from ..adapters.frameworks import is_findable
+from ..conformance.measured import Measured
 from ..conformance.observations import make_finding
 from ..conformance.result import Check, Decision, Finding, Match, Result, Separation, Verdict
 from ..conformance.traces.generated import generated_trace
 from ..reference.follow import Mode
 from .case import Case
+from .gate_run import CaseResult
 from .large import LargeResult, run_large
 from .large_judging import LR, RIVAL_NAME, RULE_NAME, WEIGHT_DECAY, Judged
-from .measured import CaseResult, Measured
 
 LARGE = "large"
 """Execution of such a case: steps, gradients and judging all on the device."""

@@ -7,7 +7,7 @@ import re
 from ..adapters.devices import DEVICE_NAME
 from ..adapters.errors import MissingDevice
 from ..adapters.execution import Runtime
-from .measured import Place
+from ..conformance.measured import Place
 
 CPU_CLASS = "cpu"
 """One class for all processors: their own names say whether bits can be compared."""

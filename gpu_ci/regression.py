@@ -19,7 +19,7 @@ from ..conformance.result import Check, ExitStatus, Finding, Severity, Verdict
 from .baseline import Baseline, BaselineCase, baseline_case
 from .case import Case
 from .case_job import unrun
-from .measured import CaseResult, GateRun
+from .gate_run import CaseResult, GateRun
 from .rerun import USUAL_REPEATS, rerun_command
 from .selection import fits
 from .worse import bits_not_comparable, bits_worse, distances_comparable, figures_worse

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..conformance.json_form import plain_fields
 from ..conformance.result import ExitStatus, worst
-from .measured import CaseResult, GateRun
+from .gate_run import CaseResult, GateRun
 
 SCHEMA = "optconform/gate/1"
 

@@ -11,6 +11,7 @@ from ..adapters.errors import MissingFramework
 from ..adapters.execution import RUNTIMES, RuntimeRow, environment_of
 from ..conformance.audit import failed
 from ..conformance.json_form import revive
+from ..conformance.measured import Measured, Place
 from ..conformance.observations import make_finding
 from ..conformance.result import Result
 from ..conformance.workers.calls import Called, CallingProcess
@@ -18,7 +19,7 @@ from ..conformance.workers.endings import ending_of
 from ..conformance.workers.limits import Limits
 from ..conformance.workers.mistakes import mistake_of
 from .case_job import CaseJob, job_to_json, unrun
-from .measured import CaseResult, Measured, Place
+from .gate_run import CaseResult
 
 _FUNCTION = ".gpu_ci.case_job:run_case"
 

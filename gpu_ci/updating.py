@@ -8,7 +8,7 @@ import click
 
 from .baseline import read_baseline, write_baseline
 from .baseline_change import changes, describe, updated_baseline
-from .measured import GateRun
+from .gate_run import GateRun
 
 
 def update_baseline(run: GateRun, path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..conformance.measured import Place
 from ..conformance.result import Verdict
 from .baseline import BaselineCase
-from .measured import Place
 
 CLEARLY_APART = 10.0
 """A rival this many bounds away is told from the rule beyond doubt; nearer, the trace or the precision got weaker."""

@@ -19,6 +19,7 @@ from .options import (
     parse_configuration,
     parse_counting,
     parse_limits,
+    require_target,
     target_options,
     worker_options,
 )
@@ -84,7 +85,9 @@ def check(
     counting = parse_counting(select, ignore, configuration)
     instead = _instead(others, framework, how)
     if only_runs:
-        _refuse({"--framework": framework, "--python": python, **_for_targets(how)}, "a recorded run has its own")
+        require_target(
+            {"--framework": framework, "--python": python, **_for_targets(how)}, "a recorded run has its own"
+        )
     plan = _plan(targets, configuration, instead, framework, expected, python, how, none=only_runs)
     for left_out in plan.left_out:
         click.echo(f"not checked: {left_out.sentence}", err=True)
@@ -200,9 +203,9 @@ def _plan(
         return plan_named(named, instead.traces)
     own = {"--set": settings, "--map": renamed, "--expect": expected, "--paths": how["path"]}
     if configuration.targets:
-        _refuse(own | {"--framework": framework}, "those of the configuration have their own")
+        require_target(own | {"--framework": framework}, "those of the configuration have their own")
         return plan_targets(configuration, instead, _present(python))
-    _refuse(own, "the built-in optimizers have their own")
+    require_target(own, "the built-in optimizers have their own")
     return plan_builtin(configuration, instead, _present(python))
 
 
@@ -225,13 +228,6 @@ def _for_targets(how: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that say how a target is built and executed, by name."""
     names = {"settings": "--set", "renamings": "--map", "path": "--paths", "dtype": "--dtype", "mode": "--mode"}
     return {option: how[name] for name, option in names.items()}
-
-
-def _refuse(options: Mapping[str, Any], why: str) -> None:
-    """Raise a usage error for the first of `options` that was given: it needs a target."""
-    for option, given in options.items():
-        if given:
-            raise click.UsageError(f"{option} needs a TARGET: {why}")
 
 
 def _require(required: tuple[str, ...], python: str | None) -> None:

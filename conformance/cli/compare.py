@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from ..choices import DTYPES
 from .options import (
-    DTYPES,
     FORMATS,
     FRAMEWORKS,
     Assignment,

@@ -89,7 +89,8 @@ def _add(folder: Path, targets: Sequence[str], framework: str | None, name: str 
             f"{folder} holds no project: there is no pyproject.toml, setup.py or setup.cfg. Name the folder of the "
             "project, or leave --target out to have a new one written there."
         )
-    check = shlex.join(["optconform", "check", *targets, *(("--framework", framework) if framework else ())])
+    how = ("--framework", framework) if framework else ()
+    check = shlex.join(["optconform", "check", *dict.fromkeys(targets), *how])
     heading = f"Tests for the project in {folder.resolve().name} (it has a {found})."
     _write(folder, added_to_project(folder, targets, framework), heading, (f"pytest {TEST}", check))
 

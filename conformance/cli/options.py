@@ -6,11 +6,12 @@ import ast
 import contextlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..choices import DTYPES, MODES
 from ..workers.limits import DEFAULT_TIMEOUT, MOST_MEMORY
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ else:  # generic from click 8.3 on
     _ParamType = click.ParamType
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
-DTYPES = ("float64", "float32", "bfloat16", "float16")
-MODES = ("theta-resync", "free-run", "full-resync")
 FORMATS = ("text", "json")
 RUN_FORMATS = (*FORMATS, "junit", "markdown", "html")
 """These stand here as plain data, so that `--help` imports neither adapters nor NumPy."""
@@ -232,6 +231,13 @@ def parse_counting(
         if code not in CODES:
             raise click.UsageError(f"unknown code {code!r}; `optconform rules` lists all")
     return Counting(select, ignore) if configuration is None else configuration.counting(select, ignore)
+
+
+def require_target(options: Mapping[str, Any], why: str) -> None:
+    """Raise a usage error for the first of `options` (name -> value) that was given: there is no target for it."""
+    for option, given in options.items():
+        if given:
+            raise click.UsageError(f"{option} needs a TARGET: {why}")
 
 
 def parse_configuration(config: str | None, no_config: bool, unused: str = "") -> Configuration:

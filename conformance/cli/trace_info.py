@@ -124,9 +124,10 @@ def _print(
     summaries: tuple[GradientSummary, ...],
     told_apart: list[dict[str, Any]] | None,
 ) -> None:
+    from ...adapters.text import counted
     from ..reports.layout import Column, Row, print_list, print_prose, print_table
     from ..traces.errors import printable
-    from ..traces.summary import counted, recorded_run, size_on_disk, trace_bytes
+    from ..traces.summary import recorded_run, size_on_disk, trace_bytes
 
     elements = sum(p.size for p in found.parameters)
     on_disk = size_on_disk(found)

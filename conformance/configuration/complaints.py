@@ -31,6 +31,8 @@ def of_target(text: str, folder: Path) -> str | None:
     file = folder / place
     if not is_file(place) or file.is_file():
         return None
+    if (folder / place.replace("\\", "/")).is_file():
+        return f"{place} does not exist in the folder of the configuration; write / where it has \\"
     siblings = sorted(entry.name for entry in file.parent.glob("*.py")) if file.parent.is_dir() else []
     what = "is no regular file" if file.exists() else "does not exist"
     return f"{place} {what} in the folder of the configuration{nearest(file.name, siblings)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...adapters.devices import DEVICE_NAME
 from ...adapters.frameworks import FRAMEWORKS
-from ..cli.options import DTYPES, MODES
+from ..choices import DTYPES, MODES
 from ..codes import CODES
 from ..expectation import AXES, VERDICTS
 from . import complaints

@@ -231,7 +231,8 @@ def _checks(result: Result, kinds: Sequence[Kind], wanted: Expectation, unjudged
     """Yield the check of the kind, of every group's trajectory, of every axis expected, and what was not judged."""
     told = result.verdict is not Verdict.INCONCLUSIVE
     outcome = ("passed" if wanted.met_by(result.verdict) else "failed") if told else "skipped"
-    yield Check("kind[recorded run]", outcome, result.reason, _CODES.get(result.verdict))
+    code = _CODES.get(result.verdict) if outcome == "failed" else None
+    yield Check("kind[recorded run]", outcome, result.reason, code)
     for kind in kinds:
         check = trajectory_check(kind.verdict, kind.matching, kind.declared.rule)
         yield replace(check, name=f"{check.name}[{kind.title}]")

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ...adapters.protocol import SparseRows
 from ...adapters.recording import Plan, TrainingStep
-from ...adapters.text import describe_error
+from ...adapters.text import counted, describe_error
 from ..traces.run import RecordedRun, Sample
 from ..traces.writer import SHARD_BYTES
 from .options import RecordingOptions
@@ -169,7 +169,7 @@ class Recording:
         if reason is None or self._warned:
             return
         self._warned = True
-        kept, steps = "nothing was recorded", f"{self.n_steps} step{'s' * (self.n_steps != 1)}"
+        kept, steps = "nothing was recorded", counted(self.n_steps, "step")
         if self._failure is None and self._put:
             kept = "the steps before are kept"
         elif self.n_steps and self._writer.in_place:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...adapters.text import escape_control
+from ...adapters.text import counted, escape_control
 from ..result import Finding
 from .document import Document, Entry
 from .wording import counts_of, failures_of, notes_of, outcome_of, rerun_of, summary_of, where_first
@@ -25,7 +25,7 @@ def annotations_of(document: Document) -> str:
         errors.insert(0, _command("error", "optconform", document.unexplained))
     warnings = list(_warnings(document))
     hidden = {"error": len(errors) - SHOWN, "warning": len(warnings) - SHOWN}
-    more = [f"{count} more {kind}{'s' * (count != 1)} not shown here" for kind, count in hidden.items() if count > 0]
+    more = [f"{counted(count, f'more {kind}')} not shown here" for kind, count in hidden.items() if count > 0]
     notice = "\n".join(["; ".join([counts_of(document), *more]), *notes_of(document)])
     commands = [*errors[:SHOWN], *warnings[:SHOWN], _command("notice", f"optconform: {outcome_of(document)}", notice)]
     return "\n".join(commands) + "\n"

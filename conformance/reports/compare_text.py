@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.text import Text
 
@@ -13,6 +10,7 @@ from ..compare_result import CompareResult, Outcome, Side
 from ..explaining import NAMES, shown_values
 from .layout import Column, Row, print_command, print_prose, print_table
 from .scope import left_out
+from .wording import settings_of, traces_of, versions_of
 
 _STYLES = {
     Outcome.SAME: "green",
@@ -52,13 +50,13 @@ def _facts(result: CompareResult, *, verbose: bool) -> list[tuple[str, str]]:
     for name, side in zip(NAMES, (result.first, result.second), strict=True):
         facts.append((f"{name} follows", _follows(side)))
         if verbose:
-            facts.append((f"{name} holds", _settings(side.hyperparameters)))
+            facts.append((f"{name} holds", settings_of(side.hyperparameters) or "defaults"))
             facts.append((f"{name} runs on", _versions(side)))
     if result.elements:
         allowed = f"the bound of {result.judged_by}" if result.judged_by else "what rounding explains"
         farthest = _NOTHING if result.ratio is None else f"{result.ratio:.2g}"
         facts.append(("distance", f"{farthest} of {allowed}; {result.elements:,} elements in {result.dtype}"))
-    facts.append(("traces", ", ".join(f"{trace['name']} ({trace['sha256'][:12]})" for trace in result.traces)))
+    facts.append(("traces", traces_of(result.traces)))
     return facts
 
 
@@ -71,12 +69,7 @@ def _follows(side: Side) -> str:
 
 
 def _versions(side: Side) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in side.versions.items())
-    return f"{side.framework}, path {side.path}: {versions}"
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None) or "defaults"
+    return f"{side.framework}, path {side.path}: {versions_of(side.versions)}"
 
 
 def _print_differences(console: Console, differences: tuple[Difference, ...]) -> None:

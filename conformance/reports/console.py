@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable
 
 from rich.console import Console
@@ -21,8 +22,11 @@ def make_console(*, stderr: bool = False) -> Console:
     rich heeds NO_COLOR, FORCE_COLOR and TERM=dumb.
     """
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
+    if not _width_is_named():
+        if not console.is_terminal:
+            console.width = PIPE_WIDTH
+        elif console.width < 1:
+            console.width = shutil.get_terminal_size().columns
     return console
 
 
@@ -31,7 +35,13 @@ def wraps_prose(console: Console) -> bool:
 
     Elsewhere a finding is one line, which `grep` and the log of a CI server find whole.
     """
-    return console.is_terminal or "COLUMNS" in os.environ
+    return console.is_terminal or _width_is_named()
+
+
+def _width_is_named() -> bool:
+    """Whether COLUMNS holds a width; a terminal without a size sets it to 0, and rich would take that."""
+    columns = os.environ.get("COLUMNS", "")
+    return columns.isdecimal() and int(columns) > 0
 
 
 def show(draw: Callable[[Console], None]) -> None:
@@ -52,7 +62,11 @@ def show(draw: Callable[[Console], None]) -> None:
 def recording_console() -> tuple[Console, io.StringIO]:
     """Return a console that writes plain text into a buffer, and the buffer."""
     buffer = io.StringIO()
-    return Console(file=buffer, width=PIPE_WIDTH, highlight=False, markup=False, emoji=False, no_color=True), buffer
+    # FORCE_COLOR is about the terminal: without `force_terminal` it puts bold and dim into files.
+    console = Console(
+        file=buffer, width=PIPE_WIDTH, highlight=False, markup=False, emoji=False, no_color=True, force_terminal=False
+    )
+    return console, buffer
 
 
 def recorded(draw: Callable[[Console], None]) -> str:

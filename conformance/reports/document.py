@@ -15,6 +15,8 @@ from typing import Any
 from ...adapters.text import escape_control
 from ..check_report import SCHEMA as CHECK_SCHEMA
 from ..json_form import revive
+from ..measured import Measured, Place
+from ..outcomes import gravest_first
 from ..planned import title_of
 from ..result import SCHEMA as AUDIT_SCHEMA
 from ..result import ExitStatus, Finding, Result, Severity
@@ -56,32 +58,6 @@ _SURVEYED = _EXPECTED | {ExitStatus.NOT_AS_EXPECTED: State.PASSED, ExitStatus.UN
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
-    """Distance of a case from the same case elsewhere, in units in the last place."""
-
-    largest: float
-    against: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the gate measured of a case besides the verdict; empty for every other run."""
-
-    reproducible: bool | None = None
-    from_cpu: Apart | None = None
-    proof: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The hardware of a gate's run; empty for every other."""
-
-    device: str = ""
-    name: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One result of the run."""
 
@@ -104,9 +80,7 @@ class Entry:
     @property
     def gravest(self) -> tuple[Finding, ...]:
         """Its findings, errors first and warnings next, without those that only inform; what is accepted comes last."""
-        severe = [finding for finding in self.result.findings if finding.severity is not Severity.INFO]
-        order = list(Severity)
-        return tuple(sorted(severe, key=lambda finding: (bool(finding.accepted), order.index(finding.severity))))
+        return tuple(each for each in gravest_first(self.result.findings) if each.severity is not Severity.INFO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +130,7 @@ def read_document(document: Any) -> Document:
         raise DocumentError(f"{escape_control(found)}, but should be one of {', '.join(SCHEMAS)}")
     if schema == AUDIT_SCHEMA:
         entry = _entry(document, _EXPECTED, "the document")
-        return Document(schema, int(entry.result.exit_status), (entry,))
+        return Document(schema, int(entry.result.exit_status), (entry,), _uncounted((entry,)))
     listed = document.get("results")
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise DocumentError("results is missing or no list, but should hold one audit for each target")
@@ -170,7 +144,8 @@ def read_document(document: Any) -> Document:
         place = revive(Place, document.get("place") or {})
         date = revive(str, document.get("date", ""))
         unmatched = revive(tuple[str, ...], document.get("unmatched", []))
-        return Document(schema, status, entries, _not_checked(document), unmatched, baseline, place, date)
+        left_out = (*_not_checked(document), *_uncounted(entries))
+        return Document(schema, status, entries, left_out, unmatched, baseline, place, date)
     except _WRONG_SHAPE as error:
         raise _refused("the document", error) from error
 
@@ -215,6 +190,16 @@ def _not_checked(document: Mapping[str, Any]) -> tuple[str, ...]:
     if document["schema"] == GATE_SCHEMA and not document.get("baseline"):
         left_out.append("not compared with a baseline: none was named")
     return (*left_out, *revive(tuple[str, ...], document.get("left_out", [])))
+
+
+def _uncounted(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Return a sentence for the codes that were selected, and one for those that were ignored."""
+    selected = dict.fromkeys(code for entry in entries for code in entry.result.counting.select)
+    ignored = dict.fromkeys(code for entry in entries for code in entry.result.counting.ignore)
+    return (
+        *([f"no code counts but {', '.join(selected)} (select)"] if selected else ()),
+        *([f"not counted: {', '.join(ignored)} (ignore)"] if ignored else ()),
+    )
 
 
 def _number(value: Any) -> float | None:

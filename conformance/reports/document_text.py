@@ -33,6 +33,6 @@ def print_document(console: Console, document: Mapping[str, Any], *, verbose: bo
             tuple(entry.result for entry in run.entries),
             tuple(document.get("skipped_frameworks", ())),
             revive(tuple[str, ...], document.get("left_out", [])),
-            revive(tuple[str, ...], document.get("unmatched", [])),
+            run.unmatched,
         )
         print_check(console, report, [entry.title for entry in run.entries], verbose=verbose)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..codes import CODES
-from ..outcomes import SEVEREST_FIRST
+from ..outcomes import SEVEREST_FIRST, gravest_first
 from ..result import Check, ExitStatus, Finding, Result, Severity
 from .layout import as_shown, print_command, print_prose
 from .wording import where_first
@@ -114,14 +114,8 @@ def print_output(console: Console, result: Result) -> None:
             console.print(Text(f"    {as_shown(console, line)}", "dim"), soft_wrap=True)
 
 
-def errors_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings by severity, those of one severity in their own order."""
-    order = list(Severity)
-    return sorted(findings, key=lambda finding: order.index(finding.severity))
-
-
 def _shown(findings: Sequence[Finding], *, verbose: bool) -> list[Finding]:
-    return errors_first(each for each in findings if verbose or each.accepted or each.severity is not Severity.INFO)
+    return gravest_first(each for each in findings if verbose or each.accepted or each.severity is not Severity.INFO)
 
 
 def unexplained(checks: Iterable[Check], findings: Iterable[Finding]) -> list[Check]:

@@ -12,11 +12,13 @@ import hashlib
 import re
 from functools import cache
 from importlib import resources
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import MissingExtra
+from ...adapters.extras import EXTRAS
+from ...adapters.frameworks import missing_imports
 from ...adapters.text import escape_control
+from ..outcomes import gravest_first
 from . import html_section, wording
 from .document import Document, State
 from .html_data import evidence_of, safe_json
@@ -27,16 +29,15 @@ from .html_overview import overview_of
 if TYPE_CHECKING:
     import jinja2
 
-_PACKAGES = {"jinja2": "Jinja2", "plotly": "Plotly"}
-"""Module -> the package's own name."""
+_EXTRA = next(extra for extra in EXTRAS if extra.name == "report")
 
 
 def require_packages() -> None:
     """Raise `MissingExtra` where what the report is made with is not installed; nothing is imported."""
-    missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
+    missing = missing_imports(_EXTRA)
     if missing:
         raise MissingExtra(
-            f"the HTML report needs {' and '.join(missing)}, not installed here: pip install 'optconform[report]'; "
+            f"the HTML report needs {' and '.join(missing)}, not installed here: {_EXTRA.install_command}; "
             "or write --format json now, and make HTML of it elsewhere with `optconform report RESULT.json`"
         )
 
@@ -55,6 +56,7 @@ def html_of(document: Document) -> str:
         "severity_marks": SEVERITIES,
         "rules": html_section.rules_found(document),
         "section": html_section,
+        "gravest_first": gravest_first,
         "wording": wording,
         "evidence_of": evidence_of,
         "overview": overview_of(document),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
 
 from ..result import Severity
@@ -50,12 +49,5 @@ STATES = {
 """State of an entry -> its mark."""
 OUTCOMES = {"failed": Mark.FAIL, "skipped": Mark.SKIP, "passed": Mark.PASS}
 """Outcome of a check -> its mark."""
-FAILED_CHECKS: Mapping[Severity | None, Mark] = {
-    None: Mark.FAIL,
-    Severity.ERROR: Mark.FAIL,
-    Severity.WARNING: Mark.WARN,
-    Severity.INFO: Mark.INFO,
-}
-"""Severity of a check that has failed -> its mark."""
 SEVERITIES = {Severity.ERROR: Mark.FAIL, Severity.WARNING: Mark.WARN, Severity.INFO: Mark.INFO}
-"""Severity of a finding -> its mark."""
+"""Severity of a finding, or of a check that has failed -> its mark."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..result import Decision, Verdict
+from ..result import Decision, Severity, Verdict
 from .document import Document, Entry, State
-from .html_marks import FAILED_CHECKS, SEVERITIES, STATES, Mark
+from .html_marks import SEVERITIES, STATES, Mark
 from .wording import number, repeats_of, ulp_of
 
 _MOST = 1e300
@@ -53,11 +53,10 @@ class Column:
             passed = sum(check.outcome == "passed" for check in checks)
             text = f"{passed} of {len(checks)}" if len(checks) > 1 else checks[0].outcome
         text = text or ", ".join(dict.fromkeys(finding.rule for finding in findings))
-        marks = [FAILED_CHECKS[check.severity] for check in checks if check.outcome == "failed"]
+        marks = [SEVERITIES[check.severity or Severity.ERROR] for check in checks if check.outcome == "failed"]
         marks += [SEVERITIES[finding.severity] for finding in findings if not finding.accepted]
-        notes = [self.note(entry)] * bool(self.note(entry)) + [
-            f"{finding.rule} {finding.message}" for finding in findings
-        ]
+        notes = [self.note(entry)] if self.note(entry) else []
+        notes += [f"{finding.rule} {finding.message}" for finding in findings]
         notes += [f"{check.outcome} {check.name}: {check.message}" for check in checks if check.outcome != "passed"]
         bad = [mark for mark in marks if mark is not Mark.INFO]
         mark = min(bad, key=lambda each: each.rank) if bad else self.own_mark(entry)
@@ -182,9 +181,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "Rival",
         "distance from the nearest other rule in bounds: far above 1",
-        lambda entry: (
-            "" if entry.result.separation.nearest_rival is None else number(entry.result.separation.rival_ratio)
-        ),
+        _rival,
         note=lambda entry: entry.result.separation.nearest_rival or "",
         figure=lambda entry: _sortable(entry.result.separation.rival_ratio),
     ),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from ...adapters.text import escape_control
+from ...adapters.text import counted, escape_control
 from ..check_report import SCHEMA as CHECK_SCHEMA
 from ..code_row import Code
 from ..codes import CODES
-from ..result import SCHEDULE_WORDS, SCHEMA, ExitStatus, Finding, Match, Result, Severity
+from ..result import SCHEDULE_WORDS, SCHEMA, ExitStatus, Result
 from .document import GATE_SCHEMA, SURVEY_SCHEMA, Document, Entry, State
-from .wording import number, rival_of
+from .wording import axes_of, followed_by, number, rival_of, settings_of, traces_of, versions_of
 
 COMMANDS = {
     SCHEMA: "optconform audit",
@@ -50,7 +49,7 @@ def what_ran(document: Document) -> list[tuple[str, str]]:
     groups = dict.fromkeys(entry.group for entry in document.entries)
     dtypes = dict.fromkeys(entry.result.dtype for entry in document.entries)
     traces = dict.fromkeys(str(trace.get("name", "")) for entry in document.entries for trace in entry.result.traces)
-    results = f"{_counted(len(document.entries), 'result')} of {', '.join(groups) or 'nothing'}"
+    results = f"{counted(len(document.entries), 'result')} of {', '.join(groups) or 'nothing'}"
     facts = [
         ("what", f"{COMMANDS[document.schema]}: {results}"),
         ("precision", ", ".join(dtypes)),
@@ -65,11 +64,6 @@ def rules_found(document: Document) -> list[Code]:
     """Return the rows of the rule table that the findings of the run are about, in the order of their codes."""
     found = {finding.rule for entry in document.entries for finding in entry.result.findings}
     return [row for code, row in CODES.items() if code in found]
-
-
-def findings_of(entry: Entry) -> list[Finding]:
-    """Return the findings of one target, errors first; of one severity in the order of their codes."""
-    return sorted(entry.result.findings, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def facts_of(entry: Entry) -> dict[str, list[tuple[str, str]]]:
@@ -98,8 +92,8 @@ def _decay(result: Result) -> Iterable[tuple[str, str]]:
 def _update(entry: Entry) -> Iterable[tuple[str, str]]:
     result = entry.result
     match = result.match
-    yield "follows", match.rule or (f"no rule of the reference; nearest {match.nearest}" if match.nearest else "")
-    yield "with", ", ".join(f"{axis} {value}" for axis, value in _axes(match).items() if value is not None)
+    yield "follows", followed_by(match)
+    yield "with", axes_of(match) if match.rule else ""
     yield "decision", str(match.decision or "")
     yield "not told from", ", ".join(match.cannot_tell)
     yield "judged", ", ".join(word for word in (match.mode, match.computed_in, match.platform) if word)
@@ -110,31 +104,18 @@ def _update(entry: Entry) -> Iterable[tuple[str, str]]:
     yield "compared", f"{result.elements:,} elements, {match.undecidable} undecidable" if result.elements else ""
 
 
-def _axes(match: Match) -> Mapping[str, str | None]:
-    correction = None if match.bias_correction is None else "on" if match.bias_correction else "off"
-    return {"epsilon": match.epsilon, "bias correction": correction, "momentum": match.momentum}
-
-
 def _run(result: Result) -> Iterable[tuple[str, str]]:
     yield "runs on", f"{result.framework or 'unknown framework'}, {result.dtype}, {result.device}, path {result.path}"
-    yield "hyperparameters", _settings(result.hyperparameters)
-    yield "probe", _settings(result.probe)
+    yield "hyperparameters", settings_of(result.hyperparameters)
+    yield "probe", settings_of(result.probe)
     yield "known of it", result.remark
-    yield "traces", ", ".join(f"{trace.get('name')} ({str(trace.get('sha256'))[:12]})" for trace in result.traces)
-    yield "versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    yield "traces", traces_of(result.traces)
+    yield "versions", versions_of(result.versions)
     yield "time", f"{result.seconds:.3g} s" if result.seconds else ""
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None)
 
 
 def _told(facts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name, escape_control(value)) for name, value in facts if value]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _of(count: int, total: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -37,7 +38,14 @@ def emit(text: str, output: str | None, *, declared: str | None = None) -> None:
 
 
 def write_whole(text: str, target: Path) -> None:
-    """Write `text` to the file `target`, which is replaced at once or stays as it was. Raises `OSError`."""
+    """Write `text` to the file `target`, which is replaced at once or stays as it was. Raises `OSError`.
+
+    A link stays, and the file that it leads to is replaced. A device or a pipe is written to, and never replaced.
+    """
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
+    target = Path(os.path.realpath(target))
     with tempfile.TemporaryDirectory(prefix=".optconform-", dir=target.parent) as folder:
         partial = Path(folder) / "result"
         partial.write_text(text, encoding="utf-8")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ...adapters.text import escape_control
+from ...adapters.text import counted, escape_control
+from ..choices import DTYPES
 from ..result import ExitStatus, Result
 
 _STATUSES = {
@@ -17,17 +18,6 @@ _STATUSES = {
 _OUTCOMES = ("passed", "failed", "skipped")
 _ALWAYS = (ExitStatus.AS_EXPECTED, ExitStatus.NOT_AS_EXPECTED, "passed")
 """What is counted even where there is none."""
-_DTYPES = ("float64", "float32", "bfloat16", "float16")
-"""The precisions that `--dtype` takes."""
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural where there is not one.
-
-    >>> counted(1, "optimizer"), counted(1200, "element")
-    ('1 optimizer', '1,200 elements')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def checked(results: Sequence[Result]) -> str:
@@ -70,7 +60,7 @@ def not_checked(results: Sequence[Result], missing: Sequence[str]) -> str:
 def left_out(dtypes: Iterable[str], devices: Iterable[str]) -> list[str]:
     """Return the precisions, devices and traces that a run in `dtypes` on `devices` leaves out."""
     used = set(dtypes)
-    others = _listed(dtype for dtype in _DTYPES if dtype not in used)
+    others = _listed(dtype for dtype in DTYPES if dtype not in used)
     rest = [f"devices other than {_listed(devices)} (--device)", "other traces (--trace)"]
     return [f"{others} (--dtype)", *rest] if others else rest
 

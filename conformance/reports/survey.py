@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ...adapters.text import escape_control
+from ...adapters.text import counted, escape_control
 from ..result import Verdict
 from ..survey import Surveyed, SurveyReport
 from ..survey_exports import Library
@@ -73,8 +73,7 @@ def summary_of(report: SurveyReport) -> str:
     """Return how many optimizers there were and what they do."""
     counts = Counter(str(each.result["verdict"]) for each in report.surveyed)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    total = sum(counts.values())
-    optimizers = f"{total} optimizer{'s' * (total != 1)}"
+    optimizers = counted(counts.total(), "optimizer")
     libraries = f"{sum(library.problem is None for library in report.libraries)} of {len(report.libraries)} libraries"
     return f"{optimizers} of {libraries}: {verdicts or 'nothing was audited'}."
 

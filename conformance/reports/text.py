@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ..check_report import CheckReport
+from ..outcomes import gravest_first
 from ..result import SCHEDULE_WORDS, Match, ParameterResult, Result
 from .findings_text import (
     MARKS,
     OUTCOME_STYLES,
-    errors_first,
     print_checks,
     print_failures,
     print_finding,
@@ -25,7 +25,7 @@ from .findings_text import (
 )
 from .layout import Column, Row, print_command, print_prose, print_table
 from .scope import checked, not_checked
-from .wording import number
+from .wording import axes_of, followed_by, number, settings_of, traces_of, versions_of
 
 _OPEN_SHOWN = 3
 """Rivals that cannot be told apart which are named; `-v` lists all."""
@@ -78,7 +78,7 @@ def print_audit(console: Console, result: Result, title: str, *, verbose: bool) 
             print_output(console, result)
     if result.findings:
         console.print()
-    for finding in errors_first(result.findings):
+    for finding in gravest_first(result.findings):
         print_finding(console, finding, rerun=result.rerun, verbose=verbose)
     console.print()
     _print_scope(console, [result], ())
@@ -154,9 +154,9 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     decay, match, separation = result.decay, result.match, result.separation
     facts = [
         ("framework", f"{result.framework}, {result.dtype} on {result.device}, path {result.path}"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
-        ("probe", _settings(result.probe)),
-        ("hyperparameters", _settings(result.hyperparameters)),
+        ("versions", versions_of(result.versions)),
+        ("probe", settings_of(result.probe) or "defaults"),
+        ("hyperparameters", settings_of(result.hyperparameters) or "defaults"),
     ]
     if result.remark:
         facts.append(("known of it", result.remark))
@@ -175,13 +175,10 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         facts.append(("decay", f"law {decay.law} ({exponents}), {schedule}; {applied}"))
     if decay.effective_note:
         facts.append(("effective decay", decay.effective_note))
-    if match.rule:
-        correction = None if match.bias_correction is None else "on" if match.bias_correction else "off"
-        axes = {"epsilon": match.epsilon, "bias correction": correction, "momentum": match.momentum}
-        shown = "".join(f", {axis} {value}" for axis, value in axes.items() if value is not None)
-        facts.append(("follows", f"{match.rule}{shown}"))
-    elif match.nearest:
-        facts.append(("follows", f"no rule of the reference; nearest {match.nearest}"))
+    axes = axes_of(match) if match.rule else ""
+    follows = ", ".join(each for each in (followed_by(match), axes) if each)
+    if follows:
+        facts.append(("follows", follows))
     if match.decision is not None:
         judged = f"{match.decision}{_open(match)}; {match.mode}, computed in {match.computed_in} on {match.platform}"
         facts.append(("decision", judged))
@@ -192,7 +189,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         facts.append(("nearest rival", f"{number(separation.rival_ratio)} {_rival(result)}"))
     facts += [("cannot tell", sentence) for sentence in result.cannot_tell]
     facts.append(("elements", f"{result.elements:,} compared, {match.undecidable} undecidable"))
-    facts.append(("traces", ", ".join(f"{trace['name']} ({trace['sha256'][:12]})" for trace in result.traces)))
+    facts.append(("traces", traces_of(result.traces)))
     return facts
 
 
@@ -243,11 +240,6 @@ def _print_rivals(console: Console, result: Result) -> None:
         for name, ratio in sorted(result.match.rivals.items(), key=lambda item: item[1])
     ]
     print_table(console, "rival", (Column("distance", right=True), Column("")), rows)
-
-
-def _settings(values: object) -> str:
-    items = values.items() if hasattr(values, "items") else ()
-    return ", ".join(f"{name}={value!r}" for name, value in items if value is not None) or "defaults"
 
 
 def _first_coefficient(parameter: ParameterResult) -> str:

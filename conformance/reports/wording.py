@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...adapters.text import escape_control
-from ..result import ExitStatus, Finding
+from ...adapters.text import counted, escape_control
+from ..result import ExitStatus, Finding, Match
 from .document import Document, Entry, State
 
 STATE_WORDS = {
@@ -27,8 +27,7 @@ def counts_of(document: Document) -> str:
     """Return how many results there are, and how they ended."""
     counts = {state: document.count(state) for state in STATE_WORDS}
     shown = [f"{count} {STATE_WORDS[state]}" for state, count in counts.items() if count or state in _ALWAYS]
-    total = len(document.entries)
-    return f"{total} result{'s' * (total != 1)}: {', '.join(shown)}"
+    return f"{counted(len(document.entries), 'result')}: {', '.join(shown)}"
 
 
 def outcome_of(document: Document) -> str:
@@ -37,8 +36,17 @@ def outcome_of(document: Document) -> str:
 
 
 def notes_of(document: Document) -> list[str]:
-    """Return what must be said aloud of the run as a whole: the baseline, what was left out, what is unexplained."""
-    notes = [document.unexplained, document.baseline, *document.unmatched, *document.not_checked]
+    """Return what must be said aloud of the run as a whole.
+
+    That is what is unexplained, the baseline, what was accepted and what was left out.
+    """
+    accepted = [
+        f"accepted: {finding.rule} of {entry.title}: {finding.accepted}"
+        for entry in document.entries
+        for finding in entry.result.findings
+        if finding.accepted
+    ]
+    notes = [document.unexplained, document.baseline, *document.unmatched, *document.not_checked, *accepted]
     return [escape_control(note) for note in dict.fromkeys(notes) if note]
 
 
@@ -130,8 +138,30 @@ def number(value: float | None) -> str:
 
 
 def settings_of(values: Mapping[str, Any]) -> str:
-    """Return hyperparameters on one line."""
+    """Return hyperparameters on one line; empty where none is set."""
     return escape_control(", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None))
+
+
+def traces_of(traces: Iterable[Mapping[str, Any]]) -> str:
+    """Return names and digests of traces on one line."""
+    return escape_control(", ".join(f"{trace.get('name')} ({str(trace.get('sha256'))[:12]})" for trace in traces))
+
+
+def versions_of(versions: Mapping[str, str]) -> str:
+    """Return packages with their versions on one line."""
+    return escape_control(", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def followed_by(match: Match) -> str:
+    """Return the rule that is followed, or the nearest where none is; empty where nothing was followed."""
+    return match.rule or (f"no rule of the reference; nearest {match.nearest}" if match.nearest else "")
+
+
+def axes_of(match: Match) -> str:
+    """Return what is known of the rule besides its name: epsilon, bias correction, momentum."""
+    correction = None if match.bias_correction is None else "on" if match.bias_correction else "off"
+    axes = {"epsilon": match.epsilon, "bias correction": correction, "momentum": match.momentum}
+    return ", ".join(f"{axis} {value}" for axis, value in axes.items() if value is not None)
 
 
 def _element(index: Any) -> str:

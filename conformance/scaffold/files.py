@@ -46,8 +46,9 @@ def read(path: Path) -> str:
 
 def require_room(root: Path, files: Iterable[PlannedFile]) -> None:
     """Raise `ScaffoldError`, naming all of them, for what stands in the way of `files` below `root`."""
-    if os.path.lexists(root) and not root.is_dir():
-        raise ScaffoldError(f"{root} is a file; expected a folder, or a name that is free.")
+    for above in (root, *root.parents):
+        if os.path.lexists(above) and not above.is_dir():
+            raise ScaffoldError(f"{above} is a file; expected a folder, or a name that is free.")
     in_the_way = {}
     for file in files:
         for folder in PurePosixPath(file.path).parents:

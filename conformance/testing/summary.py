@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...adapters.text import counted
 from ..codes import CODES
 from ..result import Severity
 
@@ -27,7 +28,7 @@ def lines(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     outcomes = Counter(each["outcome"] for each in told)
     counts = ", ".join(f"{outcomes[outcome]} {words}" for outcome, words in _OUTCOMES.items())
     optimizers = {each["optimizer"] for each in told}
-    yield f"{_number(len(told), 'check')} of {_number(len(optimizers), 'optimizer')}: {counts}"
+    yield f"{counted(len(told), 'check')} of {counted(len(optimizers), 'optimizer')}: {counts}"
     found: dict[tuple[str, str], list[str]] = {}
     for each in told:
         for code, severity in each["findings"]:
@@ -40,7 +41,3 @@ def lines(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 _TO_RERUN = ("failed", "undecided")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

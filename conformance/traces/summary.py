@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...adapters.text import counted
 from .directory import DirectoryTrace
 from .files import names_in
 from .index import INDEX_FILE
@@ -56,11 +57,6 @@ def counts_of(trace: Trace) -> str:
         parts += [f"{counted(len(run.skipped), 'step')} skipped"] if run.skipped else []
     size = size_on_disk(trace)
     return ", ".join(parts if size is None else [*parts, f"{size} bytes"])
-
-
-def counted(number: int, what: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def trace_bytes(trace: Trace) -> int:

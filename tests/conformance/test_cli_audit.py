@@ -1,6 +1,7 @@
 """`optconform audit`, in process: text, JSON, files, exit codes, mistakes."""
 
 import json
+import os
 import shlex
 import stat
 
@@ -155,6 +156,28 @@ class TestOutput:
         assert "No space left on device" in err
         assert file.read_bytes() == b"old"
         assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+    def test_a_link_stays_and_leads_to_the_result(self, run, tmp_path):
+        (tmp_path / "folder").mkdir()
+        link = tmp_path / "link"
+        link.symlink_to("folder/result")
+        for _ in range(2):
+            assert run("audit", ADAMW, *TRACE, "--output", link)[0] == 0
+        assert link.is_symlink()
+        assert "decoupled" in (tmp_path / "folder" / "result").read_text()
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+    def test_a_pipe_is_written_to_and_not_replaced(self, run, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDWR)
+        try:
+            assert run("audit", ADAMW, *TRACE, "--output", pipe)[0] == 0
+            assert b"decoupled" in os.read(reader, 1 << 16)
+        finally:
+            os.close(reader)
+        assert pipe.is_fifo()
 
     def test_others_may_read_what_is_written(self, run, tmp_path):
         file = tmp_path / "result"

@@ -117,6 +117,11 @@ class TestTargets:
         assert result["target"] == str(pathlib.Path("../optim.py:L2"))
         assert run(*shlex.split(result["rerun"])[1:])[0] == 1
 
+    def test_a_file_whose_name_starts_with_a_dash_can_be_run_again(self, project, document, run):
+        folder = project('[[tool.optconform.targets]]\ntarget = "-optim.py:L2"\n')
+        (folder / "-optim.py").write_text(OPTIMIZER)
+        assert run(*shlex.split(document()[1]["results"][0]["rerun"])[1:])[0] == 1
+
     def test_targets_of_the_command_line_leave_the_configuration_aside(self, project, run):
         project(L2, 'ignore = ["OC101"]')
         status, _, err = run("check", "src/optim.py:L2", "--trace", "synthetic:mixed")
@@ -240,9 +245,17 @@ class TestAccepted:
         assert found["unmatched"] == []
         assert status == 0
         pathlib.Path("result.json").write_text(json.dumps(found))
-        for output_format in ("text", "junit"):
+        for output_format in ("text", "junit", "markdown", "annotations"):
             assert "by design" in run("report", "result.json", "--format", output_format)[1]
-        assert "OC101" not in run("report", "result.json", "--format", "annotations")[1], "nothing to warn of"
+        assert "::warning" not in run("report", "result.json", "--format", "annotations")[1], "nothing to warn of"
+
+    def test_every_report_says_what_did_not_count(self, project, run):
+        project(L2, 'traces = ["synthetic:mixed"]\nignore = ["OC101"]\nselect = ["OC101", "OC301"]')
+        assert run("check", "--format", "json", "--output", "result.json")[0] == 0
+        for output_format in ("junit", "markdown", "annotations"):
+            out = run("report", "result.json", "--format", output_format)[1]
+            assert "not counted: OC101 (ignore)" in out
+            assert "no code counts but OC101, OC301 (select)" in out
 
     def test_it_hides_nothing_else(self, project, document):
         project(MINE + 'expect = "decoupled,law=wd"\n' + accepted("OC202", "*"))
@@ -255,7 +268,9 @@ class TestAccepted:
         status, found, _ = document()
         assert status == 1
         (entry,) = found["unmatched"]
-        assert entry.endswith("accept[0] (OC201, *) matches what only informs, and would hide the first error: remove it")
+        assert entry.endswith(
+            "accept[0] (OC201, *) matches what only informs, and would hide the first error: remove it"
+        )
         assert not any(each["accepted"] for each in found["results"][0]["findings"])
 
     def test_an_entry_that_matches_nothing_is_an_error(self, project, document, run, monkeypatch):

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import tomllib
 
 import jsonschema
@@ -102,6 +103,13 @@ def test_a_mistake_is_named(project, text, said):
     assert "\n" not in message
 
 
+@pytest.mark.skipif(os.name == "nt", reason="it is a path there")
+def test_a_path_of_windows_is_told_apart(project):
+    project.write_text(table("[[tool.optconform.targets]]\ntarget = 'src\\optim.py:Mine'"))
+    with pytest.raises(ConfigurationError, match="does not exist in the folder of the configuration; write / where"):
+        find_configuration()
+
+
 @pytest.mark.parametrize("text", FORM)
 def test_an_editor_sees_it_too(text):
     assert not SCHEMA.is_valid(tomllib.loads(table(text)))
@@ -120,6 +128,7 @@ def test_an_editor_leaves_the_rest_to_the_command(text):
         (b"x = " + b"[" * 5000, "pyproject.toml nests too deeply to be read"),
         (b"#" * (4 << 20) + b"#", "pyproject.toml has more than 4,194,304 bytes"),
         (b"[tool.optcomform]", "pyproject.toml has a table [tool.optcomform]; did you mean [tool.optconform]?"),
+        (b"[tool.OptConform]", "pyproject.toml has a table [tool.OptConform]; did you mean [tool.optconform]?"),
         (b"[tool]\noptconform = 3", "tool.optconform is 3, an integer, but should be a table"),
     ],
 )

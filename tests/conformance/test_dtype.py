@@ -13,7 +13,7 @@ from optconform.conformance.api import make_subject, open_traces
 from optconform.conformance.audit import _law, audit
 from optconform.conformance.builtin_targets import BUILTIN_TARGETS
 from optconform.conformance.check import run
-from optconform.conformance.cli.options import DTYPES
+from optconform.conformance.choices import DTYPES
 from optconform.conformance.expectation import parse_expectation
 from optconform.conformance.pairing import paired_steps, rounding_of
 from optconform.conformance.planned import PlannedAudit, builtin_plan, title_of

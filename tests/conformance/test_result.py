@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import math
@@ -5,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from optconform.conformance.outcomes import gravest_first
 from optconform.conformance.result import (
     Check,
     Counting,
@@ -101,6 +103,30 @@ class TestIgnoring:
     def test_what_could_not_run_stays_so(self):
         error = result(Verdict.ERROR, (), (finding(Severity.ERROR, "OC901"),))
         assert int(error.counting_only(Counting(select=("OC905",))).exit_status) == 3
+
+
+class TestAccepting:
+    def test_a_finding_and_the_check_that_it_explains_no_longer_count(self):
+        coupled = result(Verdict.L2, (FAILED, Check("trajectory", "passed", "m", "OC301")), (finding(Severity.ERROR),))
+        accepted = coupled.accepting({"OC101": "known"})
+        assert (int(coupled.exit_status), int(accepted.exit_status)) == (1, 0)
+        assert accepted.findings[0].accepted == "known"
+        assert accepted.checks[0].message.endswith("(OC101 accepted: known)")
+
+    def test_a_check_that_no_finding_explains_counts(self):
+        untold = result(checks=(PASSED, Check("law", "failed", "undetermined, expected lr*wd", "OC201")))
+        for findings in ((), (finding(Severity.INFO, "OC201"),), (finding(Severity.ERROR, "OC301"),)):
+            accepted = dataclasses.replace(untold, findings=findings).accepting({"OC201": "known"})
+            assert int(accepted.exit_status) == 1
+            assert accepted.checks == untold.checks
+            assert not any(each.accepted for each in accepted.findings)
+
+
+def test_what_is_accepted_comes_after_all_that_counts():
+    told = [finding(severity, code) for severity, code in zip(Severity, ("OC101", "OC104", "OC201"), strict=True)]
+    accepted = dataclasses.replace(finding(Severity.ERROR, "OC102"), accepted="known")
+    second = finding(Severity.ERROR, "OC100")
+    assert gravest_first([accepted, *reversed(told), second]) == [told[0], second, told[1], told[2], accepted]
 
 
 def test_json_holds_no_number_that_json_has_not():

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from optconform.__main__ import main
+from optconform.conformance.measured import Measured, Place
 from optconform.conformance.result import Check, Decision, Match, Result, Separation, Verdict
 from optconform.gpu_ci.case import Case
-from optconform.gpu_ci.measured import CaseResult, GateRun, Measured, Place
+from optconform.gpu_ci.gate_run import CaseResult, GateRun
 
 CPU = Place("cpu", "cpu", "Processor 9000", {"machine": "x86_64", "system": "Linux"})
 GPU = Place("gpu:1", "NVIDIA H200", "NVIDIA H200", {"driver": "570.1", "capability": "9.0"})

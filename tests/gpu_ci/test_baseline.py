@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optconform.conformance.cli.main import cli, main
+from optconform.conformance.measured import Apart
 from optconform.conformance.result import Verdict
 from optconform.gpu_ci.baseline import (
     MAX_BYTES,
@@ -27,7 +28,6 @@ from optconform.gpu_ci.baseline import (
     write_baseline,
 )
 from optconform.gpu_ci.baseline_fields import APART, CASE, DOCUMENT, PLACE
-from optconform.gpu_ci.measured import Apart
 
 SCHEMA = json.loads(resources.files("optconform.gpu_ci").joinpath("schema/baseline-1.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

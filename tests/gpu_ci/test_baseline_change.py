@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optconform.conformance.json_form import plain_fields
+from optconform.conformance.measured import Apart
 from optconform.conformance.outcomes import Finding
 from optconform.conformance.result import Decision, Match, Severity, Verdict
 from optconform.gpu_ci.baseline import BaselineError, baseline_of, format_baseline, parse_baseline
 from optconform.gpu_ci.baseline_change import FieldChange, changes, describe, updated_baseline, why_unfit
-from optconform.gpu_ci.measured import Apart
 from optconform.gpu_ci.regression import hold_against
 
 OUTSIDE = Finding("OC501", "device-mismatch", Severity.ERROR, "outside")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optconform.conformance.measured import Apart, Measured
 from optconform.conformance.outcomes import Finding
 from optconform.conformance.result import ExitStatus, Result, Severity, Verdict
 from optconform.gpu_ci.baseline import baseline_of
-from optconform.gpu_ci.measured import Apart, Measured
 from optconform.gpu_ci.regression import hold_against
 from optconform.gpu_ci.worse import FIGURES, allowed_ratio
 

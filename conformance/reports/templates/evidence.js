@@ -15,7 +15,7 @@ const evidence = (() => {
   }
 
   // Decay displacement against theta, all tensors of one trace, or the one that is chosen.
-  function decoupling(trace, rows, tensor) {
+  function decoupling(rows, tensor) {
     const shown = tensor ? rows.filter((row) => row[1] === tensor) : rows;
     const kinds = [...new Set(shown.map((row) => row[6]))];
     const data = kinds.map((kind) => {
@@ -153,7 +153,7 @@ const evidence = (() => {
           title: trace,
           sentence: decouplingText(trace, rows),
           choices: [...new Set(rows.map((row) => row[1]))],
-          make: (tensor) => decoupling(trace, rows, tensor),
+          make: (tensor) => decoupling(rows, tensor),
         })),
         head: ["trace", "tensor", "step", "θ", "r", "c"],
         rows: () => found.displacements.flatMap(([trace, tensor, step, theta, moved, c]) => theta.map((each, index) => [trace, tensor, step, digits(each, 6), digits(moved[index], 6), digits(c, 6)])),

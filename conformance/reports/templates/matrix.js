@@ -5,7 +5,7 @@
   const form = document.querySelector(".controls");
   const [search, state, group, code] = ["search", "state", "group", "code"].map((id) => document.getElementById(id));
   const rows = [...table.tBodies[0].rows];
-  const texts = new Map(rows.map((row) => [row, row.textContent.replaceAll("\u00ad", "").toLowerCase()]));
+  const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
 
   function show() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -21,7 +21,8 @@ const theme = (() => {
   function apply(name) {
     if (name === "light" || name === "dark") root.dataset.theme = name;
     else delete root.dataset.theme;
-    button.setAttribute("aria-pressed", String(isDark()));
+    // What it does, and so not pressed besides: a name that changes and a state would say the reverse together.
+    button.textContent = isDark() ? "Light theme" : "Dark theme";
     for (const listener of listeners) listener();
   }
 

@@ -178,11 +178,20 @@ class TestColours:
     def test_where_they_are_forced(self, shown):
         assert "\x1b[1;31m" in shown(FORCE_COLOR="1", TERM="xterm-256color")
 
+    def test_never_in_a_file(self, documents, printed, monkeypatch, tmp_path):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        printed("utf-8", "report", documents["check"], "--output", str(tmp_path / "run.txt"))
+        assert "\x1b" not in (tmp_path / "run.txt").read_text(encoding="utf-8")
+
     def test_not_where_none_is_wanted(self, shown):
         assert "\x1b[3" not in shown(FORCE_COLOR="1", TERM="xterm-256color", NO_COLOR="1")
 
     def test_not_in_a_terminal_that_knows_none(self, shown):
         assert "\x1b[3" not in shown(FORCE_COLOR="1", TERM="dumb")
+
+    @pytest.mark.parametrize("columns", ["0", "", "wide"])
+    def test_a_width_that_is_none_is_not_used(self, shown, columns):
+        assert shown(COLUMNS=columns) == shown()
 
     def test_the_words_are_the_same(self, shown):
         plain = shown(COLUMNS="100")

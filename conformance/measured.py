@@ -1,23 +1,20 @@
-"""What the gate measured of one case beyond the verdict, and where: what a baseline keeps, and compares."""
+"""What the gate measured of one case beyond the verdict, and where: what its documents hold and reports show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..conformance.result import Result
-from .case import Case
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The hardware that a run took place on."""
+    """The hardware that a run took place on; empty for a run of no gate."""
 
-    device: str
+    device: str = ""
     """`cpu`, or `gpu:0` and the like."""
-    device_class: str
+    device_class: str = ""
     """What baselines are made for: `cpu`, or the name of the GPU. Figures of two classes are not compared."""
-    name: str
+    name: str = ""
     """The processor's, or the GPU's, own name. Bits of two processors are not compared."""
     details: Mapping[str, str] = field(default_factory=dict)
     """Of a GPU: `driver`, `capability`, `memory`, `runtime`; of a processor: `machine`, `system`, `vector`."""
@@ -42,7 +39,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One case that ran: the figures that a baseline holds."""
+    """One case that ran: the figures that a baseline holds; empty for one that did not, and in a run of no gate."""
 
     bits: str = ""
     """SHA-256 over every parameter after every step, as 64 hexadecimal digits; empty where nothing ran.
@@ -58,31 +55,3 @@ class Measured:
     """Settings of the framework that change bits: determinism, TF32."""
     proof: str = ""
     """What showed that path and device were really taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """One case of a run of the gate: it ran, it could not, or it was skipped."""
-
-    case: Case
-    result: Result
-    """Verdict, bound ratio, rivals, findings and checks, as of an audit."""
-    measured: Measured = field(default_factory=Measured)
-    skipped: str = ""
-    """Why it did not run although nothing is wrong: the target or this version has no such way. Empty where it ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateRun:
-    """All cases of one run of the gate, in the order of their names, before they are held against a baseline."""
-
-    place: Place
-    results: tuple[CaseResult, ...]
-    not_asked: tuple[str, ...] = ()
-    """Runtimes that the user left out by name: their cases in a baseline are not missed."""
-    patterns: tuple[str, ...] = ()
-    """Names of the cases that the user asked for, as a shell's patterns: others in a baseline are not missed then."""
-    all_cases: bool = False
-    """Whether slow cases were asked for too."""
-    date: str = ""
-    """Day of the run, ISO 8601, UTC."""
