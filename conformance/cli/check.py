@@ -170,7 +170,8 @@ def _audited(
     except TargetError as error:
         if configuration.file is None or not configuration.targets:
             raise
-        raise ConfigurationError(f"{shown_path(configuration.file)}: tool.optconform.targets: {error}") from error
+        keys = " Here --framework and --map are the keys framework and map." if "--" in str(error) else ""
+        raise ConfigurationError(f"{shown_path(configuration.file)}: tool.optconform.targets: {error}{keys}") from error
 
 
 def _plan(

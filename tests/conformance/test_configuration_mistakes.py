@@ -170,6 +170,7 @@ def test_no_control_character_reaches_the_terminal(project, capsys):
             '[[tool.optconform.targets]]\ntarget = "no_such_module_here:X"',
             "there is no module named no_such_module_here",
         ),
+        (TARGET.replace(":Mine", ":untold"), "Here --framework and --map are the keys framework and map."),
     ],
 )
 def test_what_only_the_worker_sees_is_a_mistake_in_the_configuration(project, run, text, said):
@@ -180,6 +181,8 @@ def test_what_only_the_worker_sees_is_a_mistake_in_the_configuration(project, ru
         "        self.weight_decay = weight_decay\n"
         "    def step(self, params, grads, lr):\n"
         "        return params\n"
+        "def untold(a, b):\n"
+        "    return 3\n"
     )
     status, out, err = run("check")
     assert (status, out) == (2, "")
