@@ -20,6 +20,8 @@ class CheckReport:
     """What else was not checked, a sentence each."""
     unmatched: tuple[str, ...] = ()
     """Accepted findings of the configuration that were not found, a sentence each: errors."""
+    date: str = ""
+    """Day of the run, ISO 8601, UTC."""
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -32,6 +34,7 @@ class CheckReport:
         return {
             "schema": SCHEMA,
             "exit_status": int(self.exit_status),
+            "date": self.date,
             "skipped_frameworks": list(self.skipped_frameworks),
             "left_out": list(self.left_out),
             "unmatched": list(self.unmatched),

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,8 @@ def check(
             {"--framework": framework, "--python": python, **_for_targets(how)}, "a recorded run has its own"
         )
     plan = _plan(targets, configuration, instead, framework, expected, python, how, none=only_runs)
-    for left_out in plan.left_out:
-        click.echo(f"not checked: {left_out.sentence}", err=True)
+    for each in plan.left_out:
+        click.echo(f"not checked: {each.sentence}", err=True)
     _require((*configuration.require, *require), python)
     limits = parse_limits(timeout, memory, python, _device_of(plan)) if plan.audits else Limits()
     start_early([audit.planned for audit in plan.audits], limits)
@@ -106,7 +107,9 @@ def check(
     written = [*(result.target for result in results[: len(runs)]), *(audit.target for audit in plan.audits)]
     accepted = accept_findings(configuration, plan, list(zip(written, results, strict=True)), counting, instead)
     told = [each.sentence for each in plan.left_out if configuration.targets or each.framework is None]
-    report = CheckReport(accepted.results, plan.skipped_frameworks, (*told, *accepted.undecided), accepted.unmatched)
+    today = datetime.now(UTC).date().isoformat()
+    left_out = (*told, *accepted.undecided)
+    report = CheckReport(accepted.results, plan.skipped_frameworks, left_out, accepted.unmatched, today)
     write_document(report.to_json(), output_format, output, verbose=verbose)
     return int(report.exit_status)
 

@@ -1,6 +1,7 @@
 """`optconform check`, in process: several targets, the built-in ones, what is required and what is skipped."""
 
 import json
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -58,7 +59,9 @@ def test_json_is_one_document_over_all(run, l2):
 def test_the_result_may_go_to_a_file(run, tmp_path):
     status, out, _ = run("check", ADAMW, *TRACE, "--format", "json", "--output", tmp_path / "r.json")
     assert (status, out) == (0, "")
-    assert json.loads((tmp_path / "r.json").read_text())["exit_status"] == 0
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["exit_status"] == 0
+    assert abs(date.fromisoformat(document["date"]) - datetime.now(UTC).date()) <= timedelta(days=1)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
