@@ -31,7 +31,9 @@ def require(name: str) -> None:
         with contextlib.suppress(MissingDevice):
             resolve_device(name, sorted(found), "this machine", "")
             return
-    raise MissingDevice(f"--require {name}: no such framework or device; devices found: {', '.join(sorted(found))}")
+    raise MissingDevice(
+        f"{name} is required, and no such framework or device is here; devices found: {', '.join(sorted(found))}"
+    )
 
 
 def run(

@@ -55,7 +55,7 @@ def require_in(python: str | None, name: str) -> None:
     said, end, _ = ask("required", name, Limits(WARM_SECONDS, python=python))
     mistake = mistake_of(said)
     if mistake is None and "answer" not in said:
-        mistake = MissingFramework(f"--require {name}: {ending_of(end, Limits(WARM_SECONDS))[1]}")
+        mistake = MissingFramework(f"{name} is required: {ending_of(end, Limits(WARM_SECONDS))[1]}")
     if mistake is not None:
         raise mistake
 
