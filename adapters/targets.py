@@ -50,13 +50,20 @@ def parse_spec(spec: str) -> tuple[str, str]:
     """
     place, separator, path = spec.rpartition(":")
     if not separator or not place.strip() or not all(part.isidentifier() for part in path.split(".")):
-        raise TargetError(f"{spec!r} is not a target; {_EXPECTED}, for example torch.optim:AdamW.")
+        raise TargetError(f"{spec!r} is not a target; {_EXPECTED}, for example {_example(spec)}.")
     if is_file(place):
         if Path(place).suffix != ".py":
             raise TargetError(f"{place!r} in {spec!r} is not a .py file; {_EXPECTED}.")
     elif not all(part.isidentifier() for part in place.split(".")):
         raise TargetError(f"{place!r} in {spec!r} is not a module name; {_EXPECTED}.")
     return place, path
+
+
+def _example(spec: str) -> str:
+    """Return how a target is written: `spec` itself, where it only has a dot for the colon."""
+    module, dot, name = spec.rpartition(".")
+    dotted = dot and name != "py" and all(part.isidentifier() for part in spec.split("."))
+    return f"{module}:{name}" if dotted else "torch.optim:AdamW"
 
 
 def is_file(place: str) -> bool:

@@ -110,7 +110,7 @@ def gate(
     verbose: bool,
     **how: Any,
 ) -> int:
-    """Run the declared cases on a device, and fail on regressions, never on noise.
+    """Run the declared cases, and fail on regressions, not on noise.
 
     Every case is judged by the certified bound of the platform it runs on, must prove that it really ran on the path
     and device it names, is compared with the same case on the CPU, is run again for its bits, and is held against a

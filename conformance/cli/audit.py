@@ -41,12 +41,12 @@ def audit(
     output: str | None,
     verbose: bool,
 ) -> int:
-    """Say what TARGET does with weight decay: kind, law, order, epsilon, and the evidence.
+    """Say what TARGET does with weight decay, and show the evidence.
 
-    TARGET is package.module:attribute or path/to/file.py:attribute, a class or a factory. It is expected to
-    be decoupled unless --expect says otherwise. Ways of using it that must agree are compared too: parameters
-    grouped otherwise, gradients missing, saved and restored, every execution path, and so on. Paths that
-    compile are compared only if --paths names one, or is `all`.
+    It names the kind of decay, its law and order, and where epsilon is added. TARGET is package.module:attribute or
+    path/to/file.py:attribute, a class or a factory, and expected to be decoupled unless --expect says otherwise. Ways
+    of using it that must agree are compared too: parameters grouped otherwise, gradients missing, saved and restored,
+    every execution path, and so on. Paths that compile are compared only if --paths names one, or is `all`.
     """
     import dataclasses
 

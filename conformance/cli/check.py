@@ -58,8 +58,9 @@ def check(
     verbose: bool,
     **how: Any,
 ) -> int:
-    """Replay the traces through every TARGET and compare each verdict with what is expected.
+    """Compare the verdict on every TARGET with what is expected.
 
+    The traces are replayed through each; ways of using it, such as groups and checkpoints, are left to audit.
     TARGET is package.module:attribute or path/to/file.py:attribute, a class or a factory, and expected to
     be decoupled unless --expect says otherwise. Without targets: those that [tool.optconform] lists in the nearest
     pyproject.toml that has such a table; where it lists none, the built-in optimizers of every installed framework,

@@ -67,7 +67,7 @@ def compare(
     output: str | None,
     verbose: bool,
 ) -> int:
-    """Say whether two optimizers walk the same path, and what is between them if not.
+    """Say whether two optimizers walk the same path, and what differs.
 
     The first TARGET is A, the second B, each package.module:attribute or path/to/file.py:attribute, of the same
     framework or another, with its own hyperparameters. Where they part: the step, the axis or hyperparameter that

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--framework", type=click.Choice(FRAMEWORKS), help="Look at this one alone.")
 @format_option
 def doctor(self_test: bool, framework: str | None, output_format: str) -> int:
-    """Show frameworks, versions and devices found, what is missing, and the command that installs it.
+    """Show frameworks and devices found, and how to install the rest.
 
     With --self-test, prove that the tool works here: every fault that is planted in the optimizers it ships must be
     found, and no error may fire on its sound ones. Exit status 0 if so, 1 if not, 4 if nothing ran.

@@ -39,11 +39,11 @@ _INDENT = 4
 )
 @click.option("--name", help="Name of a new project, which its package gets too; that of FOLDER by default.")
 def init(folder: Path, framework: str | None, targets: tuple[str, ...], name: str | None) -> None:
-    """Write a project for a new optimizer to FOLDER, with its tests; or add tests to the project that is there.
+    """Write a project for a new optimizer, or add tests to a project.
 
-    A new project holds a small, sound optimizer, a test for each check, a tox environment and a job for GitHub. An
-    existing one, where --target says what is tested, gets the last three. No file that is there is ever changed:
-    what belongs into it is printed. Everything is written, or nothing.
+    A new project in FOLDER holds a small, sound optimizer, a test for each check, a tox environment and a job for
+    GitHub. An existing one, where --target says what is tested, gets the last three. No file that is there is ever
+    changed: what belongs into it is printed. Everything is written, or nothing.
     """
     from ...adapters.errors import TargetError
     from ..scaffold.errors import ScaffoldError

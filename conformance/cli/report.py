@@ -11,11 +11,12 @@ from .options import RUN_FORMATS, output_options
 @click.argument("result", metavar="RESULT.json", type=click.Path(dir_okay=False, allow_dash=True))
 @output_options(*RUN_FORMATS, "annotations")
 def report(result: str, output_format: str, output: str | None, verbose: bool) -> int:
-    """Show the results in RESULT.json, which check, audit, survey or gate wrote with --format json.
+    """Show the results that --format json wrote to RESULT.json.
 
-    `-` reads standard input. junit is for a CI server, markdown for GitHub's step summary, annotations are GitHub's
-    workflow commands, and html is one file that opens without a network. Nothing runs again, and the results do not
-    decide the exit status: it is 0 once the report is written, and 2 where the file holds no results.
+    They are those of check, audit, survey or gate; `-` reads standard input. junit is for a CI server, markdown for
+    GitHub's step summary, annotations are GitHub's workflow commands, and html is one file that opens without a
+    network. Nothing runs again, and the results do not decide the exit status: it is 0 once the report is written, and
+    2 where the file holds no results.
     """
     from ..reports.reading import read_json
     from ..reports.render import write_document

@@ -34,7 +34,7 @@ def rules(output_format: str) -> None:
 @click.argument("code")
 @format_option
 def explain(code: str, output_format: str) -> None:
-    """Explain CODE: when it fires, why it matters, an example, and what to do."""
+    """Explain CODE: when it fires, why it matters, and what to do."""
     from ..codes import CODES
     from ..reports.render import write_json, write_text
 

@@ -45,7 +45,7 @@ def survey(
     output_format: str,
     output: str | None,
 ) -> int:
-    """Audit every optimizer that each LIBRARY exports, and expect nothing of it.
+    """Audit every optimizer of each LIBRARY, and expect nothing of it.
 
     LIBRARY is a module such as torch.optim, keras.optimizers, optax or pytorch_optimizer. A survey that was
     stopped goes on where it was: finished results are kept in --cache (by default in the user's cache folder) until

@@ -148,6 +148,19 @@ COLUMNS: tuple[Column, ...] = (
         own_mark=_untold_kind,
     ),
     Column(
+        "Own",
+        "distance from the rule that it follows, in bounds: at most 1",
+        _distance,
+        figure=lambda each: _sortable(each.ratio),
+    ),
+    Column(
+        "Rival",
+        "distance from the nearest other rule in bounds: far above 1",
+        _rival,
+        note=lambda entry: entry.result.separation.nearest_rival or "",
+        figure=lambda entry: _sortable(entry.result.separation.rival_ratio),
+    ),
+    Column(
         "Law",
         "which of learning rate, schedule and weight decay the decay follows",
         lambda entry: entry.result.decay.law or "",
@@ -176,14 +189,6 @@ COLUMNS: tuple[Column, ...] = (
         ("OC301", "OC303", "OC409", "OC501"),
         ("trajectory",),
         own_mark=_open_decision,
-    ),
-    Column("Own", "distance from that rule in bounds: at most 1", _distance, figure=lambda each: _sortable(each.ratio)),
-    Column(
-        "Rival",
-        "distance from the nearest other rule in bounds: far above 1",
-        _rival,
-        note=lambda entry: entry.result.separation.nearest_rival or "",
-        figure=lambda entry: _sortable(entry.result.separation.rival_ratio),
     ),
     Column(
         "Gradients",

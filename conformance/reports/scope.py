@@ -18,6 +18,7 @@ _STATUSES = {
 _OUTCOMES = ("passed", "failed", "skipped")
 _ALWAYS = (ExitStatus.AS_EXPECTED, ExitStatus.NOT_AS_EXPECTED, "passed")
 """What is counted even where there is none."""
+_USES = "groups, checkpoints and other ways of using it (audit)"
 
 
 def checked(results: Sequence[Result]) -> str:
@@ -43,18 +44,26 @@ def checked(results: Sequence[Result]) -> str:
     return "; ".join(parts) + "."
 
 
-def not_checked(results: Sequence[Result], missing: Sequence[str]) -> str:
-    """Return what the run has left out: frameworks, codes, precisions, devices and traces."""
+def not_checked(results: Sequence[Result], missing: Sequence[str], *, uses: bool) -> str:
+    """Return what the run has left out: frameworks, codes, precisions, devices, traces and, without `uses`, those."""
     selected = _listed(code for result in results for code in result.counting.select)
     ignored = _listed(code for result in results for code in result.counting.ignore)
     parts = [
         f"{', '.join(missing)} (not installed)" if missing else "",
         f"every code but {selected} (--select)" if selected else "",
         f"{ignored} (--ignore)" if ignored else "",
-        *(left_out((result.dtype for result in results), (result.device for result in results)) if results else ()),
+        *beyond(results, uses=uses),
     ]
     named = "; ".join(part for part in parts if part)
     return f"NOT CHECKED: {named}." if named else "NOTHING RAN."
+
+
+def beyond(results: Sequence[Result], *, uses: bool) -> list[str]:
+    """Return the precisions, devices, traces and, without `uses`, ways of using an optimizer that have no result."""
+    if not results:
+        return []
+    others = left_out((result.dtype for result in results), (result.device for result in results))
+    return others if uses else [*others, _USES]
 
 
 def left_out(dtypes: Iterable[str], devices: Iterable[str]) -> list[str]:

@@ -44,7 +44,7 @@ def print_check(console: Console, report: CheckReport, titles: Sequence[str], *,
     console.print()
     for sentence in report.unmatched:
         print_prose(console, sentence, label="error: ", label_style="bold red", hang=2)
-    _print_scope(console, report.results, report.skipped_frameworks)
+    _print_scope(console, report.results, report.skipped_frameworks, uses=False)
     for sentence in report.left_out:
         print_prose(console, sentence, label="NOT CHECKED: ", hang=2)
 
@@ -81,8 +81,9 @@ def print_audit(console: Console, result: Result, title: str, *, verbose: bool) 
     for finding in gravest_first(result.findings):
         print_finding(console, finding, rerun=result.rerun, verbose=verbose)
     console.print()
-    _print_scope(console, [result], ())
-    print_command(console, "rerun: ", result.rerun)
+    _print_scope(console, [result], (), uses=True)
+    if result.rerun:
+        print_command(console, "rerun: ", result.rerun)
 
 
 def _print_audit_checks(console: Console, result: Result, *, verbose: bool) -> None:
@@ -99,9 +100,9 @@ def _print_audit_checks(console: Console, result: Result, *, verbose: bool) -> N
             print_prose(console, names + more, indent=2, label=f"{outcome:<8}", label_style=style)
 
 
-def _print_scope(console: Console, results: Sequence[Result], missing: Sequence[str]) -> None:
+def _print_scope(console: Console, results: Sequence[Result], missing: Sequence[str], *, uses: bool) -> None:
     print_prose(console, checked(results), hang=2)
-    print_prose(console, not_checked(results, missing), hang=2)
+    print_prose(console, not_checked(results, missing, uses=uses), hang=2)
 
 
 def _print_overview(console: Console, pairs: Sequence[tuple[str, Result]]) -> None:
@@ -152,8 +153,9 @@ def _rival(result: Result) -> str:
 
 def _facts(result: Result) -> list[tuple[str, str]]:
     decay, match, separation = result.decay, result.match, result.separation
+    path = f", path {result.path}" if result.path else ""
     facts = [
-        ("framework", f"{result.framework}, {result.dtype} on {result.device}, path {result.path}"),
+        ("framework", f"{result.framework or 'not known'}, {result.dtype} on {result.device}{path}"),
         ("versions", versions_of(result.versions)),
         ("probe", settings_of(result.probe) or "defaults"),
         ("hyperparameters", settings_of(result.hyperparameters) or "defaults"),
@@ -189,7 +191,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         facts.append(("nearest rival", f"{number(separation.rival_ratio)} {_rival(result)}"))
     facts += [("cannot tell", sentence) for sentence in result.cannot_tell]
     facts.append(("elements", f"{result.elements:,} compared, {match.undecidable} undecidable"))
-    facts.append(("traces", traces_of(result.traces)))
+    if result.traces:
+        facts.append(("traces", traces_of(result.traces)))
     return facts
 
 

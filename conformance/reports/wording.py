@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...adapters.text import counted, escape_control
+from ..check_report import SCHEMA as CHECK_SCHEMA
+from ..result import SCHEMA as AUDIT_SCHEMA
 from ..result import ExitStatus, Finding, Match
 from .document import Document, Entry, State
+from .scope import beyond
 
 STATE_WORDS = {
     State.PASSED: "as expected",
@@ -46,8 +49,17 @@ def notes_of(document: Document) -> list[str]:
         for finding in entry.result.findings
         if finding.accepted
     ]
-    notes = [document.unexplained, document.baseline, *document.unmatched, *document.not_checked, *accepted]
+    left_out = [*document.not_checked, _beyond(document)]
+    notes = [document.unexplained, document.baseline, *document.unmatched, *left_out, *accepted]
     return [escape_control(note) for note in dict.fromkeys(notes) if note]
+
+
+def _beyond(document: Document) -> str:
+    """Return what no result of an audit or a check is about; empty for other runs, which say it themselves."""
+    if document.schema not in (CHECK_SCHEMA, AUDIT_SCHEMA) or not document.entries:
+        return ""
+    results = [entry.result for entry in document.entries]
+    return f"not checked: {'; '.join(beyond(results, uses=document.schema == AUDIT_SCHEMA))}"
 
 
 def where_first(finding: Finding) -> str:

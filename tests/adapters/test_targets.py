@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import re
 import sys
 
 import pytest
@@ -67,6 +68,20 @@ def test_unknown_framework_names_those_there_are():
 )
 def test_malformed_target(spec):
     with pytest.raises(TargetError, match=r"is not a target; expected package.module:attribute or path/to/"):
+        load_target(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "example"),
+    [
+        ("my.package.MyAdamW", "my.package:MyAdamW"),
+        ("MyAdamW", "torch.optim:AdamW"),
+        ("optim.py", "torch.optim:AdamW"),
+        ("my..MyAdamW", "torch.optim:AdamW"),
+    ],
+)
+def test_malformed_target_with_a_dot_for_the_colon_is_written_right(spec, example):
+    with pytest.raises(TargetError, match=rf", for example {re.escape(example)}\.$"):
         load_target(spec)
 
 

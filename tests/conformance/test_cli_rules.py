@@ -9,6 +9,7 @@ import pytest
 
 import optconform.conformance
 import optconform.gpu_ci
+from optconform.__main__ import main as whole_command_line
 from optconform.adapters.extras import EXTRAS
 from optconform.conformance.cli.main import main
 from optconform.conformance.codes import CODES
@@ -131,6 +132,13 @@ class TestGroup:
             assert command in out
             assert run(command, "--help")[0] == 0
         assert run("--version")[1].startswith("optconform ")
+
+    def test_no_command_s_summary_is_cut(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        assert whole_command_line(["--help"]) == 0
+        out = capsys.readouterr().out
+        assert "gate     Run" in out
+        assert "..." not in out.partition("Commands:")[2]
 
     def test_an_unknown_command_is_a_wrong_command(self, run):
         status, out, err = run("adit")

@@ -63,4 +63,4 @@ def test_what_carries_over(cells):
     frameworks(first, second)
     result = optconform.compare(first, second, dtype="float32", traces=[TRACE], **values_of(first))
     showing = [each.name for each in result.differences if each.shows]
-    assert ("same" if result.outcome == "same" else "parts", ", ".join(showing)) == (outcome, differences)
+    assert ("same" if result.outcome == "same" else "differs", ", ".join(showing)) == (outcome, differences)

@@ -35,7 +35,12 @@ def test_every_result_counts_as_its_exit_status_says(check_document):
     run = read_document(check_document)
     assert [entry.state for entry in run.entries] == [State.PASSED, State.FAILED, State.ERROR, State.UNDECIDED]
     assert counts_of(run) == "4 results: 1 as expected, 1 not as expected, 1 could not run, 1 undecided"
-    assert notes_of(run) == ["not checked: torch is not installed"]
+    missing, scope = notes_of(run)
+    assert missing == "not checked: torch is not installed"
+    assert scope.startswith("not checked: float32, bfloat16, float16 (--dtype); devices other than cpu (--device); ")
+    assert scope.endswith("groups, checkpoints and other ways of using it (audit)")
+    (alone,) = notes_of(read_document(check_document["results"][0]))
+    assert alone.endswith("other traces (--trace)"), "an audit is about the ways of using it too"
     assert [entry.state for entry in run.worst_first] == sorted(
         (entry.state for entry in run.entries), key=list(State).index
     )

@@ -253,20 +253,24 @@ def test_what_was_accepted_is_said_with_its_reason():
             (),
             """1 optimizer: 1 as expected, 0 not; 2 checks: 1 passed, 1 skipped; \
 4,330 elements compared in float64 on cpu, on the gradients of digits_mlp.
-NOT CHECKED: float32, bfloat16, float16 (--dtype); devices other than cpu (--device); other traces (--trace).
+NOT CHECKED: float32, bfloat16, float16 (--dtype); devices other than cpu (--device); other traces (--trace); \
+groups, checkpoints and other ways of using it (audit).
 """,
         ),
         (
             tuple(replace(SOUND, dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")),
             ("jax", "torch"),
-            "NOT CHECKED: jax, torch (not installed); devices other than cpu (--device); other traces (--trace).\n",
+            """
+NOT CHECKED: jax, torch (not installed); devices other than cpu (--device); other traces (--trace); \
+groups, checkpoints and other ways of using it (audit).
+""",
         ),
         (
             (replace(SOUND, device="cuda", counting=Counting(("OC101", "OC102"), ("OC305",))),),
             (),
             """
 NOT CHECKED: every code but OC101, OC102 (--select); OC305 (--ignore); float32, bfloat16, float16 (--dtype); \
-devices other than cuda (--device); other traces (--trace).
+devices other than cuda (--device); other traces (--trace); groups, checkpoints and other ways of using it (audit).
 """,
         ),
         ((), (), "0 optimizers: 0 as expected, 0 not; 0 checks: 0 passed.\nNOTHING RAN.\n"),
@@ -276,6 +280,23 @@ def test_the_last_lines_say_what_was_checked_and_what_was_not(results, missing, 
     report = CheckReport(results, missing)
     titles = [each.title for each in results]
     assert drawn(lambda console: print_check(console, report, titles, verbose=False), None, "utf-8").endswith(last)
+
+
+def test_an_audit_that_could_not_run_has_no_empty_line():
+    finding = Finding("OC901", "cannot-build", Severity.ERROR, "torch cannot be used")
+    none = Result(
+        target="torch.optim:AdamW",
+        framework=None,
+        verdict=Verdict.ERROR,
+        expected="decoupled",
+        reason="torch cannot be used",
+        path=None,
+        findings=(finding,),
+    )
+    text = drawn(lambda console: print_audit(console, none, none.target, verbose=False), None, "utf-8")
+    assert "  framework        not known, float64 on cpu\n" in text
+    assert "None" not in text
+    assert [line for line in text.splitlines() if line.split() in (["traces"], ["rerun:"])] == []
 
 
 if __name__ == "__main__":
